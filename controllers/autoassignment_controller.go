@@ -121,7 +121,10 @@ func (r *AutoAssignmentReconciler) wake(queue workqueue.TypedRateLimitingInterfa
 		changed = old
 	}
 	switch changed.(type) {
-	case *v1alpha1.Target:
+	case *v1alpha1.Target, *v1alpha1.TargetInventory:
+		if _, isSoftware := changed.(*v1alpha1.TargetInventory); isSoftware && (sameSoftware(old, now) || !r.Index.ReadsInventory(changed.GetNamespace())) {
+			return
+		}
 		for _, key := range r.counts.targetChanged(client.ObjectKeyFromObject(changed)) {
 			queue.AddAfter(reconcile.Request{NamespacedName: key}, reportDelay)
 		}

@@ -38,7 +38,7 @@ func (j *joinCandidates) of(r *v1alpha1.Rollout, index *fleet.Index) *candidates
 		return c
 	}
 	c := &candidates{namespace: r.Namespace, eligible: map[string]struct{}{}, blocked: map[string]struct{}{}}
-	if filter, err := rollout.NewJoinFilter(r); err == nil { // with an invalid selection the rollout selects no targets and has not started
+	if filter, err := rollout.NewJoinFilter(r, index.Software); err == nil { // with an invalid selection the rollout selects no targets and has not started
 		c.filter = filter
 		for _, t := range index.Targets(r.Namespace) {
 			c.consider(r, index, t)

@@ -28,6 +28,7 @@ func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1
 		Rollout:        obj,
 		Set:            r.setOf(obj),
 		Population:     sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
+		Inventories:    r.Index.Software,
 		JoinCandidates: func(n int) []*v1alpha1.Target { return r.targetsToJoin(obj, n) },
 		SetNamed: func(name string) *eligibility.Set {
 			return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: name})
@@ -108,7 +109,7 @@ func (r *RolloutReconciler) sharedWith(groups []rollout.Group, other *v1alpha1.R
 		}
 		return marks
 	}
-	filter, err := rollout.NewJoinFilter(other)
+	filter, err := rollout.NewJoinFilter(other, r.Index.Software)
 	if err != nil { // an invalid selection selects no targets
 		return marks
 	}

@@ -5,6 +5,8 @@ package controllers
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/autoassignment"
+	"github.com/goshawk-dev/goshawk/internal/inventory"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
@@ -51,6 +54,8 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 	switch object := object.(type) {
 	case *v1alpha1.Target:
 		r.wakeForTarget(queue, asTarget(old), asTarget(now), object)
+	case *v1alpha1.TargetInventory:
+		r.wakeForInventory(queue, old, now, object)
 	case *v1alpha1.Rollout:
 		queue.Add(requestFor(object))
 		if r.affectsOthers(old, now) {
@@ -71,10 +76,6 @@ func (r *RolloutReconciler) wake(queue rolloutQueue, old, now client.Object) {
 	case *v1alpha1.AutoAssignment:
 		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !autoassignment.OffersSame(before, object) {
 			r.addRollouts(queue, object.Namespace, func(other *v1alpha1.Rollout) bool { return !rollout.IsOver(other) })
-		}
-	case *v1alpha1.TargetInventory: // a removal may have nothing to do on the target, or something again
-		for _, key := range r.Tallies.TargetChanged(client.ObjectKeyFromObject(object)) {
-			queue.AddAfter(reconcile.Request{NamespacedName: key}, reportDelay)
 		}
 	case *v1alpha1.DistributionSet:
 		r.joinCandidates.reconsider(object.Namespace)
@@ -147,6 +148,41 @@ func (r *RolloutReconciler) wakeForTarget(queue rolloutQueue, old, now, object *
 			queue.AddAfter(requestFor(ro), reportDelay)
 		}
 	}
+}
+
+// wakeForInventory enqueues, after a delay: the rollouts whose counters changed, because a removal
+// has nothing to do on the target, or something again, or because an auto-assignment has reached
+// it; rollouts without a plan that may select the target by its software; and dynamic rollouts that
+// it may join now. Only expressions that read software are evaluated again.
+func (r *RolloutReconciler) wakeForInventory(queue rolloutQueue, old, now client.Object, object *v1alpha1.TargetInventory) {
+	key := client.ObjectKeyFromObject(object)
+	for _, rollout := range r.Tallies.TargetChanged(key) {
+		queue.AddAfter(reconcile.Request{NamespacedName: rollout}, reportDelay)
+	}
+	t := r.Index.Target(key)
+	if t == nil || sameSoftware(old, now) {
+		return
+	}
+	for _, ro := range r.Index.Rollouts(t.Namespace) {
+		if mentionsSoftware(ro) && (ro.Status.Plan == nil || rollout.AcceptsTargets(ro, r.Now()) && r.joinCandidates.consider(ro, r.Index, t, true)) {
+			queue.AddAfter(requestFor(ro), reportDelay)
+		}
+	}
+}
+
+// mentionsSoftware reports whether an expression of a rollout may read software, without compiling
+// it.
+func mentionsSoftware(r *v1alpha1.Rollout) bool {
+	mentions := func(expression string) bool {
+		return strings.Contains(expression, "software") || strings.Contains(expression, "context")
+	}
+	return mentions(r.Spec.TargetExpression) || slices.ContainsFunc(r.Spec.Groups, func(g v1alpha1.Group) bool { return mentions(g.TargetExpression) })
+}
+
+func sameSoftware(old, now client.Object) bool {
+	before, _ := old.(*v1alpha1.TargetInventory)
+	after, _ := now.(*v1alpha1.TargetInventory)
+	return inventory.SameSoftware(before, after)
 }
 
 func changesSelection(old, now *v1alpha1.Target) bool {

@@ -53,7 +53,7 @@ func (r *TargetReconciler) Reconcile(ctx context.Context, target *v1alpha1.Targe
 func (r *TargetReconciler) plan(w offer.World, status *v1alpha1.TargetStatus) error {
 	t := w.Target
 	firstReconcile(t, status, w.Now)
-	targetstatus.NoteSelection(t, status, w.Now)
+	targetstatus.NoteSelection(t, status, r.Index.SelectionFingerprint(t), w.Now)
 	status.Assignment = offer.NoteAssignment(t.Spec.Assignment, status.Assignment, w.Now)
 	targetstatus.NoteReady(t, status, r.Index.NamesWithControllerID(t.Namespace, t.ControllerID()), w.Now)
 	setOrRemove(&status.Conditions, v1alpha1.ConditionAssigned, offer.Assigned(r.Index.World(t, w.Now))) // after the changes above

@@ -58,6 +58,11 @@ func (r *TargetReconciler) affectedTargets(old, now client.Object) []reconcile.R
 		if now == nil {
 			return r.duplicates(object)
 		}
+	case *v1alpha1.TargetInventory: // of a target that is to remove software; or like a change of attributes, if an expression reads it
+		t := r.Index.Target(client.ObjectKeyFromObject(object))
+		if t != nil && (t.Spec.Assignment != nil && len(t.Spec.Assignment.Remove) > 0 || !sameSoftware(old, now) && r.Index.ReadsInventory(t.Namespace)) {
+			return []reconcile.Request{requestFor(object)}
+		}
 	case *v1alpha1.Rollout:
 		if now != nil {
 			before, _ := old.(*v1alpha1.Rollout)
@@ -70,11 +75,6 @@ func (r *TargetReconciler) affectedTargets(old, now client.Object) []reconcile.R
 	case *v1alpha1.AutoAssignment:
 		if before, ok := old.(*v1alpha1.AutoAssignment); !ok || now == nil || !autoassignment.OffersSame(before, object) {
 			return r.assigned(object.Namespace, client.MatchingFields{TargetByAssignment: Assigned})
-		}
-	case *v1alpha1.TargetInventory: // of a target that is to remove software
-		key := client.ObjectKeyFromObject(object)
-		if t := r.Index.Target(key); t != nil && t.Spec.Assignment != nil && len(t.Spec.Assignment.Remove) > 0 {
-			return []reconcile.Request{{NamespacedName: key}}
 		}
 	case *v1alpha1.DistributionSet: // its conditions change what a target may get
 		return r.assigned(object.Namespace, client.MatchingFields{TargetByAssignedSet: object.Name})

@@ -390,10 +390,13 @@ type Selection struct {
 
 	// targetExpression is a CEL expression over the variable `target` that must be true. The fields
 	// of `target` are name, controllerID, description, address, type, labels, attributes,
-	// updateStatus, inconsistent, installed, hold, lastSeen and createdAt. Absent: true. At most
-	// 1024 characters. The API server refuses unclosed texts and brackets, and single =, & and |;
-	// with any other expression that does not compile the object is Stalled (InvalidExpression).
-	// Frozen once a rollout has started.
+	// updateStatus, inconsistent, installed, hold, lastSeen and createdAt, and, from the
+	// TargetInventory, the lists software and context, whose entries have feature, group, name,
+	// version and type; they are empty for a target that has reported none. semver("1.2.3") and
+	// semver("v1.2", true) are versions, with isLessThan, isGreaterThan, compareTo and isSemver, as
+	// in Kubernetes. Absent: true. At most 1024 characters. The API server refuses unclosed texts
+	// and brackets, and single =, & and |; with any other expression that does not compile the
+	// object is Stalled (InvalidExpression). Frozen once a rollout has started.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024

@@ -727,14 +727,15 @@ type TargetStatus struct {
 	// +optional
 	SelectedAt *metav1.MicroTime `json:"selectedAt,omitempty"`
 
-	// selectionChangedAt is when labels, type or attributes last changed.
+	// selectionChangedAt is when labels, type or attributes last changed, or the software in the
+	// TargetInventory while a targetExpression of the namespace reads it.
 	// +optional
 	SelectionChangedAt *metav1.MicroTime `json:"selectionChangedAt,omitempty"`
 
-	// selectionHash is a fingerprint of labels, type and attributes. A change of it changes
-	// selectionChangedAt.
+	// selectionHash is a fingerprint of labels, type and attributes and, while a targetExpression
+	// of the namespace reads it, of the software. A change of it changes selectionChangedAt.
 	// +optional
-	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:MaxLength=33
 	SelectionHash string `json:"selectionHash,omitempty"`
 
 	// autoConfirm is the auto-confirmation that the device activated with DDI. Absent: the device

@@ -46,7 +46,7 @@ func TestDefaultSeedCausesNoAutomaticPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := goodRollout("demo", noon)
-	groups, err := grouping.Partition(r, newFleet("demo", o.devices).targets)
+	groups, err := grouping.Partition(r, newFleet("demo", o.devices).targets, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestDefaultSeedCausesNoAutomaticPause(t *testing.T) {
 }
 
 func TestBadRolloutHasAllTargets(t *testing.T) {
-	groups, err := grouping.Partition(badRollout("demo", noon), newFleet("demo", 200).targets)
+	groups, err := grouping.Partition(badRollout("demo", noon), newFleet("demo", 200).targets, nil)
 	if err != nil || len(groups) != 1 || len(groups[0].Targets) != 200 {
 		t.Errorf("%d groups, error %v; want one group of 200", len(groups), err)
 	}

@@ -113,7 +113,7 @@ func New(a *v1alpha1.DeviceAccess, secrets Secrets, now time.Time) *Access {
 		made.fault(v1alpha1.ReasonInvalidSpec, "the stored object cannot be decoded, so nothing is accepted: %s", a.Unreadable.Message)
 		return made
 	}
-	selector, err := query.Compile(v1alpha1.Selection{TargetSelector: a.Spec.TargetSelector})
+	selector, err := query.Compile(v1alpha1.Selection{TargetSelector: a.Spec.TargetSelector}, nil)
 	if err != nil {
 		made.fault(v1alpha1.ReasonInvalidExpression, "spec.%s; nothing is accepted until it is corrected", err)
 		return made

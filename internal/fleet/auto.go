@@ -65,7 +65,7 @@ func (x *Index) noteAutoAssignment(old, now client.Object) {
 		x.autos[key] = &auto{a, present.query, present.err, present.removal}
 		return
 	}
-	q, err := query.Compile(a.Spec.Selection)
+	q, err := query.Compile(a.Spec.Selection, x.Software)
 	x.autos[key] = &auto{a, q, err, x.removalOf(a.Namespace, &a.Spec.Update)}
 }
 

@@ -39,7 +39,7 @@ func (x *Index) noteCandidate(old, now client.Object) {
 		x.starting[key] = candidate{r, known.query}
 		return
 	}
-	q, err := query.Compile(v1alpha1.Selection{TargetSelector: r.Spec.TargetSelector, TargetExpression: r.Spec.TargetExpression})
+	q, err := query.Compile(v1alpha1.Selection{TargetSelector: r.Spec.TargetSelector, TargetExpression: r.Spec.TargetExpression}, x.Software)
 	if err != nil {
 		delete(x.starting, key)
 		return

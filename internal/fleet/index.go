@@ -102,7 +102,7 @@ func (x *Index) Follow(ctx context.Context, caches cache.Cache) error {
 		set    func(old, now client.Object)
 	}{
 		{&v1alpha1.Target{}, x.setTarget},
-		{&v1alpha1.TargetInventory{}, x.setInventory}, // its store is the index
+		{&v1alpha1.TargetInventory{}, x.setInventory},
 		{&v1alpha1.Rollout{}, x.setRollout},
 		{&v1alpha1.DeploymentGroup{}, x.setGroup},
 		{&v1alpha1.DistributionSet{}, x.setSet},

@@ -81,6 +81,25 @@ func (f Facts) Features() []v1alpha1.InventoryFeature {
 	return f.object.Status.Features
 }
 
+// SameSoftware reports whether two states of an inventory have the same entries. nil means that
+// there is none.
+func SameSoftware(a, b *v1alpha1.TargetInventory) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	one, other := a.Contents(), b.Contents()
+	return a.Status.TargetUID == b.Status.TargetUID && slices.Equal(one.Installed, other.Installed) && slices.Equal(one.Context, other.Context)
+}
+
+// SameFeatures reports whether two states of an inventory have the same features, and know as much
+// of them.
+func SameFeatures(a, b *v1alpha1.TargetInventory) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Status.TargetUID == b.Status.TargetUID && slices.EqualFunc(a.Status.Features, b.Status.Features, isUnchanged)
+}
+
 // Fingerprint returns a number that is equal for equal installed and context entries, and differs
 // for others with near certainty.
 func (f Facts) Fingerprint() uint64 {

@@ -68,7 +68,7 @@ func admission(t *testing.T) func(text string) bool {
 }
 
 func compiles(text string) bool {
-	_, err := Compile(v1alpha1.Selection{TargetExpression: text})
+	_, err := Compile(v1alpha1.Selection{TargetExpression: text}, nil)
 	return err == nil
 }
 

@@ -35,16 +35,19 @@ const (
 type expression struct {
 	text    string
 	program cel.Program
+	// inventories of the targets. readsInventory is false if the expression does not use them.
+	inventories    Inventories
+	readsInventory bool
 }
 
 // holds reports whether the expression is true for the target. An evaluation error counts as false.
 func (e *expression) holds(t *v1alpha1.Target) bool {
-	out, _, err := e.program.Eval(subject{t})
+	out, _, err := e.program.Eval(subject{&view{t, e.inventories}})
 	return err == nil && out == types.True
 }
 
 // subject provides the only variable of an expression.
-type subject struct{ target *v1alpha1.Target }
+type subject struct{ target *view }
 
 func (s subject) ResolveName(name string) (any, bool) {
 	if name != "target" {
@@ -63,7 +66,7 @@ var language = sync.OnceValues(func() (*cel.Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cel.NewCustomEnv(
+	return cel.NewCustomEnv(append(semverFunctions(),
 		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction("dyn"), env.NewFunction("type")))),
 		ext.Strings(ext.StringsVersion(5)),
 		cel.Function("format", cel.DisableDeclaration(true),
@@ -82,10 +85,10 @@ var language = sync.OnceValues(func() (*cel.Env, error) {
 			cel.ValidateHomogeneousAggregateLiterals(),
 			cel.ValidateComprehensionNestingLimit(maxNesting),
 		),
-	)
+	)...)
 })
 
-func compileExpression(text string) (*expression, error) {
+func compileExpression(text string, inventories Inventories) (*expression, error) {
 	if n := len([]rune(text)); n > maxExpression {
 		return nil, fmt.Errorf("targetExpression: it has %d characters, the maximum is %d: move a part of the selection to labels and targetSelector", n, maxExpression)
 	}
@@ -110,13 +113,22 @@ func compileExpression(text string) (*expression, error) {
 	if err != nil {
 		return nil, fmt.Errorf("targetExpression: %w", err)
 	}
-	return &expression{text: strings.TrimSpace(text), program: program}, nil
+	return &expression{text: strings.TrimSpace(text), program: program, inventories: inventories, readsInventory: reads(ast, "software", "context")}, nil
 }
 
 // builds reports whether the expression creates an object, which could never match anything.
 func builds(ast *cel.Ast) bool {
 	root := celast.NavigateAST(ast.NativeRep())
 	return len(celast.MatchDescendants(root, celast.KindMatcher(celast.StructKind))) > 0
+}
+
+// reads reports whether the expression reads one of these fields of a target.
+func reads(ast *cel.Ast, names ...string) bool {
+	native := ast.NativeRep()
+	return len(celast.MatchDescendants(celast.NavigateAST(native), func(e celast.NavigableExpr) bool {
+		return e.Kind() == celast.SelectKind && slices.Contains(names, e.AsSelect().FieldName()) &&
+			native.GetType(e.AsSelect().Operand().ID()).TypeName() == targetType.TypeName()
+	})) > 0
 }
 
 // checkCost refuses expressions that could be expensive for one target with the largest values that
@@ -127,7 +139,7 @@ func checkCost(cels *cel.Env, ast *cel.Ast) error {
 		return fmt.Errorf("targetExpression: %w", err)
 	}
 	if cost.Max > maxCost {
-		return fmt.Errorf("targetExpression: it could take too long for one target with the largest labels and attributes: look keys up instead of going through all of them, or put the answer into a label")
+		return fmt.Errorf("targetExpression: it could take too long for one target with the largest labels, attributes and lists of software: look keys up instead of going through all of them, go through a list once, or put the answer into a label")
 	}
 	return nil
 }
@@ -142,7 +154,13 @@ func (estimator) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
 	return nil
 }
 
-func (estimator) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+// semverCost is the cost of parsing the longest version.
+const semverCost = 30
+
+func (estimator) EstimateCallCost(function, _ string, _ *checker.AstNode, _ []checker.AstNode) *checker.CallEstimate {
+	if function == "semver" || function == "isSemver" {
+		return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: 1, Max: semverCost}, ResultSize: &checker.SizeEstimate{Min: 1, Max: 1}}
+	}
 	return nil
 }
 
@@ -163,8 +181,8 @@ func errorOf(errs []*cel.Error) error {
 
 // hints for CEL's messages, by the start of the message.
 var hints = []struct{ start, hint string }{
-	{"undefined field", fmt.Sprintf(": target has %s; target.installed has %s",
-		fieldNames(targetType), fieldNames(installedType))},
+	{"undefined field", fmt.Sprintf(": target has %s; target.installed has %s; an entry of target.software or target.context has %s",
+		fieldNames(targetType), fieldNames(installedType), fieldNames(softwareType))},
 	{"undeclared reference", ": the only variable is target, as in target.labels[\"site\"]; there is no clock, so that plans are reproducible"},
 	{"found no matching overload", ": both sides must be of the same type, and labels and attributes are strings"},
 	{"Syntax error", ": write it as in target.attributes[\"hw\"] == \"B\" && !target.inconsistent"},

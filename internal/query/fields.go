@@ -16,10 +16,11 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// The two types that an expression can see.
+// The types that an expression can see.
 var (
 	targetType    = types.NewObjectType("goshawk.Target")
 	installedType = types.NewObjectType("goshawk.Installed")
+	softwareType  = types.NewObjectType("goshawk.Software")
 
 	stringsType = types.NewMapType(types.StringType, types.StringType)
 )
@@ -40,6 +41,8 @@ var fields = map[string]map[string]*types.FieldType{
 		"inconsistent": truth(isInconsistent),
 		"installed": field(installedType, func(t *v1alpha1.Target) bool { return t.Status.Installed != nil },
 			func(t *v1alpha1.Target) (any, error) { return installedOf(t), nil }),
+		"software":  software(func(c *v1alpha1.CompactInventory) []entry { return c.Installed }),
+		"context":   software(func(c *v1alpha1.CompactInventory) []entry { return c.Context }),
 		"hold":      truth(func(t *v1alpha1.Target) bool { return t.Spec.Hold }),
 		"lastSeen":  instant(func(t *v1alpha1.Target) *metav1.Time { return t.Status.LastSeen }),
 		"createdAt": instant(func(t *v1alpha1.Target) *metav1.Time { return &t.CreationTimestamp }),
@@ -47,6 +50,13 @@ var fields = map[string]map[string]*types.FieldType{
 	installedType.TypeName(): {
 		"distributionSet": text(func(i *v1alpha1.InstalledSet) string { return i.DistributionSet }),
 		"contentHash":     text(func(i *v1alpha1.InstalledSet) string { return i.ContentHash }),
+	},
+	softwareType.TypeName(): {
+		"feature": word(func(s *v1alpha1.InventorySoftware) string { return s.Feature }),
+		"group":   word(func(s *v1alpha1.InventorySoftware) string { return s.Group }),
+		"name":    word(func(s *v1alpha1.InventorySoftware) string { return s.Name }),
+		"version": word(func(s *v1alpha1.InventorySoftware) string { return s.Version }),
+		"type":    word(func(s *v1alpha1.InventorySoftware) string { return s.Type }),
 	},
 }
 
@@ -67,6 +77,27 @@ var bounds = map[string]uint64{
 	"target.attributes.@values":        128,
 	"target.installed.distributionSet": 253,
 	"target.installed.contentHash":     64,
+	"target.software":                  v1alpha1.MaxInventoryEntries,
+	"target.software.@items.feature":   128,
+	"target.software.@items.group":     256,
+	"target.software.@items.name":      256,
+	"target.software.@items.version":   128,
+	"target.software.@items.type":      64,
+	"target.context":                   v1alpha1.MaxInventoryEntries,
+	"target.context.@items.feature":    128,
+	"target.context.@items.group":      256,
+	"target.context.@items.name":       256,
+	"target.context.@items.version":    128,
+	"target.context.@items.type":       64,
+}
+
+// as returns an object as a *T. A view is its target.
+func as[T any](object any) (*T, bool) {
+	if v, ok := object.(*view); ok {
+		object = v.target
+	}
+	o, ok := object.(*T)
+	return o, ok
 }
 
 // field returns one entry of the table for objects of Go type *T.
@@ -74,11 +105,11 @@ func field[T any](t *types.Type, isSet func(*T) bool, get func(*T) (any, error))
 	return &types.FieldType{
 		Type: t,
 		IsSet: func(object any) bool {
-			o, ok := object.(*T)
+			o, ok := as[T](object)
 			return ok && isSet(o)
 		},
 		GetFrom: func(object any) (any, error) {
-			o, ok := object.(*T)
+			o, ok := as[T](object)
 			if !ok {
 				return nil, fmt.Errorf("%T has no such field", object)
 			}

@@ -8,7 +8,7 @@
 // evaluated for a target (because of an attribute that it never reported, or lastSeen before the
 // first contact) does not match it. So `target.attributes["hw"] != "B"` matches the targets that
 // report a hw other than B. To include those that report none, write `!("hw" in target.attributes)
-// || ...`.
+// || ...`. In the same way, a target that has reported no software has an empty target.software.
 package query
 
 import (
@@ -27,8 +27,8 @@ type Query struct {
 }
 
 // Compile compiles a selection. Its error is a sentence that starts with the path of the wrong
-// field, relative to the selection.
-func Compile(sel v1alpha1.Selection) (*Query, error) {
+// field, relative to the selection. inventories has the software of the targets; nil: none.
+func Compile(sel v1alpha1.Selection, inventories Inventories) (*Query, error) {
 	selector, err := compileSelector(sel.TargetSelector)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func Compile(sel v1alpha1.Selection) (*Query, error) {
 	if strings.TrimSpace(sel.TargetExpression) == "" {
 		return q, nil
 	}
-	if q.expression, err = compileExpression(sel.TargetExpression); err != nil {
+	if q.expression, err = compileExpression(sel.TargetExpression, inventories); err != nil {
 		return nil, err
 	}
 	return q, nil
@@ -47,6 +47,9 @@ func Compile(sel v1alpha1.Selection) (*Query, error) {
 func (q *Query) Matches(t *v1alpha1.Target) bool {
 	return q.labels.Matches(labels.Set(t.Labels)) && (q.expression == nil || q.expression.holds(t))
 }
+
+// ReadsInventory reports whether the result depends on the software of the target.
+func (q *Query) ReadsInventory() bool { return q.expression != nil && q.expression.readsInventory }
 
 // String returns the same text for equal selections, independent of the order of their labels.
 func (q *Query) String() string {

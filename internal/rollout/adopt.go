@@ -32,7 +32,7 @@ func (l *planner) hasPlan() bool {
 	if !l.isStable(population) {
 		return false
 	}
-	created, made, err := grouping.MakePlan(l.Rollout, l.Set, population, l.Now)
+	created, made, err := grouping.MakePlan(l.Rollout, l.Set, population, l.Inventories, l.Now)
 	if err != nil {
 		l.stallWith(err)
 		return false

@@ -128,9 +128,9 @@ func namesIn(joiners []*v1alpha1.Target) []v1alpha1.TargetName {
 type JoinFilter struct{ query *query.Query }
 
 // NewJoinFilter compiles the selection of a rollout, which is frozen once it has started. An error
-// is a *Problem.
-func NewJoinFilter(r *v1alpha1.Rollout) (*JoinFilter, error) {
-	q, err := query.Compile(r.Spec.Selection)
+// is a *Problem. inventories has the software of the targets.
+func NewJoinFilter(r *v1alpha1.Rollout, inventories query.Inventories) (*JoinFilter, error) {
+	q, err := query.Compile(r.Spec.Selection, inventories)
 	if err != nil {
 		return nil, &grouping.Problem{Reason: v1alpha1.ReasonInvalidExpression, Message: "spec." + err.Error()}
 	}

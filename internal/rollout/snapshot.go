@@ -15,6 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/query"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
@@ -27,6 +28,8 @@ type Snapshot struct {
 	// Population returns all targets of the namespace, sorted by name. It is called only while a
 	// plan is made.
 	Population func() []*v1alpha1.Target
+	// Inventories has the software of the targets, for expressions that read it.
+	Inventories query.Inventories
 	// JoinCandidates returns up to n targets that may join a dynamic rollout now, sorted by name:
 	// they are selected, the set fits, they are in no group of this rollout, and no newer rollout
 	// has or takes them. It is called only when a group has room. It may be nil if no target can

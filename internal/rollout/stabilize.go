@@ -23,7 +23,7 @@ const patience = 10 * time.Minute
 // isStable reports whether the matching targets have not changed for long enough, or patience is
 // over.
 func (l *planner) isStable(population []*v1alpha1.Target) bool {
-	selected, since, err := grouping.Select(l.Rollout, l.Set, population)
+	selected, since, err := grouping.Select(l.Rollout, l.Set, population, l.Inventories)
 	if err != nil && !grouping.IsNoTargets(err) || l.isQuiet(since) {
 		return true
 	}
@@ -52,7 +52,7 @@ func (l *planner) stabilizationPeriod() time.Duration {
 // fingerprint returns a hash of the plan that would be made of these targets, or of the problem.
 func (l *planner) fingerprint(selected []*v1alpha1.Target, problem error) string {
 	if problem == nil {
-		planned, err := grouping.Partition(l.Rollout, selected)
+		planned, err := grouping.Partition(l.Rollout, selected, l.Inventories)
 		if err == nil {
 			return grouping.PlanHash(l.Set.ContentHash, grouping.SpecHash(l.Rollout), planned)
 		}

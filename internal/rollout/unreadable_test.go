@@ -74,7 +74,7 @@ func TestANewPlanLeavesOutTargetsThatCannotBeDecoded(t *testing.T) {
 	if n := w.rollout.Status.Plan.Targets; n != 2 {
 		t.Errorf("%d targets are planned after members became undecodable", n)
 	}
-	_, _, none := grouping.Select(w.rollout, w.set, w.population())
+	_, _, none := grouping.Select(w.rollout, w.set, w.population(), nil)
 	w.wantContains(none.Error(), "3 that cannot be decoded")
 }
 

@@ -140,7 +140,7 @@ func (w *world) snapshot() Snapshot {
 
 // joinCandidates returns up to n targets that may join and are not members.
 func (w *world) joinCandidates(n int) []*v1alpha1.Target {
-	filter, err := NewJoinFilter(w.rollout)
+	filter, err := NewJoinFilter(w.rollout, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

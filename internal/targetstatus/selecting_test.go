@@ -49,7 +49,7 @@ func TestNoteSelecting(t *testing.T) {
 			}
 			old := target()
 			old.Status.Attributes = tt.old
-			NoteSelection(old, &old.Status, before)
+			NoteSelection(old, &old.Status, "", before)
 			if tt.evaluated {
 				old.Status.SelectedAt = &metav1.MicroTime{Time: before}
 			}
@@ -58,7 +58,7 @@ func TestNoteSelecting(t *testing.T) {
 			}
 			next := old.DeepCopy()
 			next.Status.Attributes = tt.next
-			NoteSelection(next, &next.Status, now)
+			NoteSelection(next, &next.Status, "", now)
 			selecting := []*v1alpha1.AutoAssignment{a}
 			if tt.none {
 				selecting = nil

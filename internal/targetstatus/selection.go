@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,17 +16,29 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
-// NoteSelection records when labels, type or attributes last changed: other sources may select the
-// target since then.
-func NoteSelection(t *v1alpha1.Target, status *v1alpha1.TargetStatus, now time.Time) {
+// NoteSelection records when labels, type, attributes or the reported software last changed: other
+// sources may select the target since then. software is the SelectionFingerprint of the index.
+func NoteSelection(t *v1alpha1.Target, status *v1alpha1.TargetStatus, software string, now time.Time) {
 	hash := selectionHash(t, status)
+	if software != "" {
+		hash += "-" + software
+	}
 	if status.SelectionHash == hash {
 		return
 	}
-	if status.SelectionHash != "" {
+	if differs(status.SelectionHash, hash) {
 		status.SelectionChangedAt = &metav1.MicroTime{Time: now}
 	}
 	status.SelectionHash = hash
+}
+
+// differs reports whether a target with the first hash may be selected by other sources than one
+// with the second hash. Without an earlier hash nothing is known. The software counts only if both
+// hashes have it: one without it is from before an expression read it.
+func differs(old, hash string) bool {
+	before, softwareBefore, _ := strings.Cut(old, "-")
+	after, softwareAfter, _ := strings.Cut(hash, "-")
+	return old != "" && (before != after || softwareBefore != "" && softwareAfter != "" && softwareBefore != softwareAfter)
 }
 
 // maxSelectedBy is the maximum number of auto-assignments that are recorded.
@@ -36,7 +49,7 @@ const maxSelectedBy = 50
 // first attributes of a device do not count as a change.
 func noteSelecting(selecting []*v1alpha1.AutoAssignment, old, next *v1alpha1.Target, now time.Time) {
 	status := &next.Status
-	changed := status.SelectionHash != old.Status.SelectionHash && old.Status.SelectionHash != ""
+	changed := differs(old.Status.SelectionHash, status.SelectionHash)
 	isFirst := len(old.Status.Attributes) == 0 && len(status.Attributes) > 0
 	var list []v1alpha1.SelectingAutoAssignment
 	for _, a := range selecting {

@@ -150,6 +150,9 @@ func (s *Store) try(ctx context.Context, target *v1alpha1.Target, change Change)
 	if equality.Semantic.DeepEqual(next.Status, target.Status) {
 		return target, nil
 	}
+	if next.Status.SelectionHash != "" { // else the first reconcile of the target notes it
+		NoteSelection(next, &next.Status, s.Index.SelectionFingerprint(next), w.Now)
+	}
 	noteSelecting(s.Index.Selecting(next), target, next, w.Now)
 	action.Prune(&next.Status, s.sourceExists(target))
 	patch := client.MergeFromWithOptions(target, client.MergeFromWithOptimisticLock{})

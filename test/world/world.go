@@ -108,7 +108,7 @@ func Start(ctx context.Context, o manager.Options, run func(context.Context, man
 		o.WritesInFlight = 8
 	}
 	if o.Backend == (kube.Options{}) {
-		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second}
+		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second, InventoryPrefix: "sw."}
 	}
 	if o.Artifacts.Sources, err = artifact.ParseSources("127.0.0.0/8"); err != nil { // where the files of tests are
 		return "", nil, err

@@ -48,7 +48,7 @@ func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, reported d
 				return err
 			}
 			status.Attributes = next
-			targetstatus.NoteSelection(w.Target, status, w.Now)
+			targetstatus.NoteSelection(w.Target, status, b.index.SelectionFingerprint(w.Target), w.Now)
 			seen(status, w.Now)
 			if set := b.namedSet(w.Target.Namespace, status.Attributes); b.isNewInstalled(status, set) {
 				action.ReportInstalled(status, set.Name, set.ContentHash, w.Now)

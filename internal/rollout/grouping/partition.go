@@ -18,12 +18,12 @@ import (
 // Partition spreads the candidates, which are selected and compatible, over the groups that the
 // spec asks for. The order of the candidates does not matter. Every candidate gets into exactly one
 // group; otherwise the error is a *Problem.
-func Partition(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) ([]Group, error) {
+func Partition(r *v1alpha1.Rollout, candidates []*v1alpha1.Target, inventories query.Inventories) ([]Group, error) {
 	if n := wantedGroups(&r.Spec); n > v1alpha1.MaxGroups {
 		return nil, &Problem{v1alpha1.ReasonTooManyGroups,
 			fmt.Sprintf("the spec asks for %d groups and a rollout may have %d: lower spec.groupCount or shorten spec.groups", n, v1alpha1.MaxGroups)}
 	}
-	groups, err := spread(r, inPlanOrder(r, candidates))
+	groups, err := spread(r, inPlanOrder(r, candidates), inventories)
 	if err != nil {
 		return nil, err
 	}
@@ -35,11 +35,11 @@ func Partition(r *v1alpha1.Rollout, candidates []*v1alpha1.Target) ([]Group, err
 	return groups, nil
 }
 
-func spread(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) ([]Group, error) {
+func spread(r *v1alpha1.Rollout, ordered []*v1alpha1.Target, inventories query.Inventories) ([]Group, error) {
 	if len(r.Spec.Groups) == 0 {
 		return equalGroups(r, ordered), nil
 	}
-	return explicitGroups(r, ordered)
+	return explicitGroups(r, ordered, inventories)
 }
 
 func wantedGroups(spec *v1alpha1.RolloutSpec) int {
@@ -102,13 +102,13 @@ func share(n, part, whole int) int { return (2*n*part + whole) / (2 * whole) }
 // explicitGroups fills spec.groups in their order, each from the targets that its selection matches
 // and no earlier group took. Percentages of groups with the same selection add up: the group that
 // brings them to 100 takes all targets that are left, so that rounding leaves none out.
-func explicitGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target) ([]Group, error) {
+func explicitGroups(r *v1alpha1.Rollout, ordered []*v1alpha1.Target, inventories query.Inventories) ([]Group, error) {
 	p := pool{all: ordered, taken: make([]bool, len(ordered)), matching: map[string][]int{}}
 	spent := map[string]int{}
 	groups := make([]Group, len(r.Spec.Groups))
 	for i := range r.Spec.Groups {
 		g := &r.Spec.Groups[i]
-		q, err := query.Compile(g.Selection)
+		q, err := query.Compile(g.Selection, inventories)
 		if err != nil {
 			return nil, &Problem{v1alpha1.ReasonInvalidExpression, fmt.Sprintf("spec.groups[%d].%s", i, err)}
 		}

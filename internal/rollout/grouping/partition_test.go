@@ -105,7 +105,7 @@ func TestEqualGroups(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			targets := planTargets(c.targets, nil)
-			groups, err := Partition(planRollout(inEqualGroups(c.groups)), targets)
+			groups, err := Partition(planRollout(inEqualGroups(c.groups)), targets, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +125,7 @@ func TestEqualGroups(t *testing.T) {
 func TestW24_EqualGroupsDifferByAtMostOne(t *testing.T) {
 	for _, c := range []struct{ targets, groups int }{{100_499, 500}, {40_000, 200}, {20_001, 499}} {
 		t.Run(fmt.Sprintf("%d targets in %d groups", c.targets, c.groups), func(t *testing.T) {
-			groups, err := Partition(planRollout(inEqualGroups(int32(c.groups))), planTargets(c.targets, nil))
+			groups, err := Partition(planRollout(inEqualGroups(int32(c.groups))), planTargets(c.targets, nil), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -177,7 +177,7 @@ func TestExplicitGroups(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			targets := planTargets(c.targets, tenAreA)
-			groups, err := Partition(planRollout(v1alpha1.RolloutSpec{GroupOrder: v1alpha1.GroupOrderName, Groups: c.groups}), targets)
+			groups, err := Partition(planRollout(v1alpha1.RolloutSpec{GroupOrder: v1alpha1.GroupOrderName, Groups: c.groups}), targets, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,7 +207,7 @@ func TestW12_TheOrderDoesNotChange(t *testing.T) {
 			r.Name = c.rollout
 			targets := planTargets(6, nil)
 			slices.Reverse(targets)
-			groups, err := Partition(r, targets)
+			groups, err := Partition(r, targets, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func TestW12_TheOrderDoesNotChange(t *testing.T) {
 // TestNeighborsAreSpread: devices of one batch have consecutive names, and are spread evenly over
 // groups.
 func TestNeighborsAreSpread(t *testing.T) {
-	groups, err := Partition(planRollout(inEqualGroups(10)), planTargets(10_000, nil))
+	groups, err := Partition(planRollout(inEqualGroups(10)), planTargets(10_000, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func TestNeighborsAreSpread(t *testing.T) {
 }
 
 func TestNeitherGroupCountNorGroupsIsOneGroup(t *testing.T) {
-	groups, err := Partition(planRollout(v1alpha1.RolloutSpec{GroupOrder: v1alpha1.GroupOrderName}), planTargets(3, nil))
+	groups, err := Partition(planRollout(v1alpha1.RolloutSpec{GroupOrder: v1alpha1.GroupOrderName}), planTargets(3, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestConditionsAreInheritedOneByOne(t *testing.T) {
 			{Name: "e", ConfirmationRequired: &no},
 		},
 	}
-	groups, err := Partition(planRollout(spec), nil)
+	groups, err := Partition(planRollout(spec), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestW17_PartitionReturnsProblems(t *testing.T) {
 			Problem{v1alpha1.ReasonGroupTooLarge, "group group-1 would have 3000 targets with 730 KiB of names and may have 20000 targets and 700 KiB: raise spec.groupCount, or give spec.groups more groups with lower percentages"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Partition(planRollout(c.spec), c.targets)
+			_, err := Partition(planRollout(c.spec), c.targets, nil)
 			var got *Problem
 			if !errors.As(err, &got) {
 				t.Fatalf("error is %v, want a *Problem", err)
@@ -341,7 +341,7 @@ func TestExplicitGroupsFollowTheFormula(t *testing.T) {
 				groups = append(groups, g)
 			}
 			groups = append(groups, shareGroup("rest", 0, v1alpha1.Selection{}))
-			planned, err := Partition(planRollout(v1alpha1.RolloutSpec{Groups: groups}), targets)
+			planned, err := Partition(planRollout(v1alpha1.RolloutSpec{Groups: groups}), targets, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -414,10 +414,10 @@ func FuzzPartition(f *testing.F) {
 		}
 		fleet := planTargets(int(targets)%2000, func(i int) map[string]string { return map[string]string{"ring": fmt.Sprint(i % 3)} })
 		r := planRollout(spec)
-		groups, err := Partition(r, fleet)
+		groups, err := Partition(r, fleet, nil)
 		shuffled := slices.Clone(fleet)
 		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		again, errAgain := Partition(r, shuffled)
+		again, errAgain := Partition(r, shuffled, nil)
 		if diff := cmp.Diff(groups, again); diff != "" || fmt.Sprint(err) != fmt.Sprint(errAgain) {
 			t.Fatalf("another order of the same targets gives another plan: %v, %v\n%s", err, errAgain, diff)
 		}

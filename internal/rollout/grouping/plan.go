@@ -13,16 +13,17 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/query"
 )
 
 // MakePlan selects the targets and spreads them over groups. It returns the DeploymentGroups to
 // create, and status.plan, which is written when all of them exist. An error is a *Problem.
-func MakePlan(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1.Target, now time.Time) ([]*v1alpha1.DeploymentGroup, v1alpha1.PlanStatus, error) {
-	selected, _, err := Select(r, set, population)
+func MakePlan(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1.Target, inventories query.Inventories, now time.Time) ([]*v1alpha1.DeploymentGroup, v1alpha1.PlanStatus, error) {
+	selected, _, err := Select(r, set, population, inventories)
 	if err != nil && !(IsNoTargets(err) && mayStartEmpty(r, now)) {
 		return nil, v1alpha1.PlanStatus{}, err
 	}
-	planned, err := Partition(r, selected)
+	planned, err := Partition(r, selected, inventories)
 	if err != nil {
 		return nil, v1alpha1.PlanStatus{}, err
 	}

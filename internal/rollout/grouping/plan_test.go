@@ -62,7 +62,7 @@ func TestSelect(t *testing.T) {
 		"by label and expression": {both, []string{"fitting", "ready", "unready", "untyped"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			selected, _, err := Select(planRollout(v1alpha1.RolloutSpec{Selection: c.sel}), fittingSet, mixedTargets())
+			selected, _, err := Select(planRollout(v1alpha1.RolloutSpec{Selection: c.sel}), fittingSet, mixedTargets(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,7 +96,7 @@ func TestSelectReturnsQuietSince(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := planRollout(v1alpha1.RolloutSpec{Selection: labelled("site", "ulm")})
 			r.CreationTimestamp = metav1.NewTime(planNoon)
-			_, quietSince, err := Select(r, fittingSet, c.targets)
+			_, quietSince, err := Select(r, fittingSet, c.targets, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -126,7 +126,7 @@ func TestSelectSaysWhyNoTargetIsSelected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := planRollout(v1alpha1.RolloutSpec{Selection: c.sel})
 			r.CreationTimestamp = metav1.NewTime(planNoon)
-			_, quietSince, err := Select(r, fittingSet, c.population)
+			_, quietSince, err := Select(r, fittingSet, c.population, nil)
 			var got *Problem
 			if !errors.As(err, &got) {
 				t.Fatalf("error is %v, want a *Problem", err)
@@ -146,7 +146,7 @@ func TestMakePlan(t *testing.T) {
 	r := planRollout(v1alpha1.RolloutSpec{GroupCount: &two, GroupOrder: v1alpha1.GroupOrderName})
 	r.Labels = map[string]string{"argocd.argoproj.io/instance": "fleet"}
 	r.Annotations = map[string]string{"argocd.argoproj.io/tracking-id": "fleet:goshawk.dev/Rollout:factory/fw-2"}
-	groups, status, err := MakePlan(r, fittingSet, planTargets(3, nil), planNoon)
+	groups, status, err := MakePlan(r, fittingSet, planTargets(3, nil), nil, planNoon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestMakePlan(t *testing.T) {
 	if diff := cmp.Diff(wantStatus, status); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}
-	planned, err := Partition(r, planTargets(3, nil))
+	planned, err := Partition(r, planTargets(3, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestMakePlanReturnsProblems(t *testing.T) {
 		v1alpha1.ReasonNoTargets:       nil,
 		v1alpha1.ReasonTargetsLeftOver: planTargets(100, nil),
 	} {
-		groups, status, err := MakePlan(r, fittingSet, population, planNoon)
+		groups, status, err := MakePlan(r, fittingSet, population, nil, planNoon)
 		var p *Problem
 		if !errors.As(err, &p) || p.Reason != want {
 			t.Errorf("error is %v, want %s", err, want)
@@ -251,7 +251,7 @@ func BenchmarkPlan100000Targets500Groups(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, status, err := MakePlan(planRollout(spec), fittingSet, targets, planNoon); err != nil || status.Targets != 100_000 {
+				if _, status, err := MakePlan(planRollout(spec), fittingSet, targets, nil, planNoon); err != nil || status.Targets != 100_000 {
 					b.Fatal(status, err)
 				}
 			}

@@ -19,9 +19,9 @@ import (
 // the order of the population. quietSince is the latest of these times: the creation of the
 // rollout, the creation of a selected target, and the last change of what selects it. An error is a
 // *Problem with the reason InvalidExpression or NoTargets; quietSince is set in any case.
-func Select(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1.Target) (selected []*v1alpha1.Target, quietSince time.Time, err error) {
+func Select(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1.Target, inventories query.Inventories) (selected []*v1alpha1.Target, quietSince time.Time, err error) {
 	quietSince = r.CreationTimestamp.Time
-	q, err := query.Compile(r.Spec.Selection)
+	q, err := query.Compile(r.Spec.Selection, inventories)
 	if err != nil {
 		return nil, quietSince, &Problem{v1alpha1.ReasonInvalidExpression, "spec." + err.Error()}
 	}
@@ -65,7 +65,7 @@ func noTargets(r *v1alpha1.Rollout, set *eligibility.Set, population []*v1alpha1
 	if len(population) == 0 {
 		return &Problem{v1alpha1.ReasonNoTargets, fmt.Sprintf("namespace %s has no targets: create Targets, or let the devices register", r.Namespace)}
 	}
-	labels, err := query.Compile(v1alpha1.Selection{TargetSelector: r.Spec.TargetSelector})
+	labels, err := query.Compile(v1alpha1.Selection{TargetSelector: r.Spec.TargetSelector}, nil)
 	if err != nil {
 		return &Problem{v1alpha1.ReasonInvalidExpression, "spec." + err.Error()}
 	}
