@@ -73,7 +73,7 @@ allow internal/collectors github.com/prometheus/client_golang
 allow internal/deviceapi/connections "$mod/internal/deviceapi" github.com/prometheus/client_golang
 allow internal/ddi "$mod/internal/action" "$mod/internal/artifact" "$mod/internal/deviceapi" "$mod/internal/collectors" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 allow internal/ddi/wire github.com/fxamacker/cbor/v2
-allow internal/ditto "$api" "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/collectors" "$mod/internal/ditto/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
+allow internal/ditto "$api" "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/inventory" "$mod/internal/collectors" "$mod/internal/ditto/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 allow internal/ditto/wire
 allow internal/ditto/broker "$mod/internal/deviceapi" "$mod/internal/ditto" "$mod/internal/ditto/wire" "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/mochi-mqtt/server/v2/packets github.com/eclipse/paho.golang
 allow internal/artifact "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/opencontainers oras.land/oras-go/v2

@@ -188,9 +188,7 @@ func TestDownloadThenInstall(t *testing.T) {
 			d.report(c.id(), status, "app")
 		}
 		w.wantState(c.id(), v1alpha1.ActionFinished)
-		if err := w.backend.Errors["Report"]; err != nil {
-			t.Error(err)
-		}
+		w.wantReports(action.Start, action.Download, action.Downloaded, action.Succeed) // and nothing after the result
 	})
 }
 
@@ -280,6 +278,43 @@ func TestCancelRejected(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestSecondCauseOfACancelIsSentAgain(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online("app")
+		w.offer("app")
+		c := d.command(wire.Install)
+		d.report(c.id(), wire.Installing, "app")
+		for n, cause := range []v1alpha1.CancelCause{v1alpha1.CauseStopped, v1alpha1.CauseInvalidated} {
+			w.backend.CancelFor(dev1, cause)
+			d.command(wire.Cancel)
+			d.report(c.id(), wire.CancelRejected, "app") // the same text as before
+			w.wantState(c.id(), v1alpha1.ActionInstalling)
+			if answers := len(w.calls("AnswerCancel")); answers != n+1 {
+				t.Errorf("after cancel %d there are %d answers", n+1, answers)
+			}
+		}
+	})
+}
+
+func TestFirstReportIsStoredAsAcknowledgement(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online("app")
+		w.offer("app")
+		c := d.command(wire.Install)
+		for _, status := range []string{wire.Started, wire.Downloading, wire.Installing, wire.FinishedSuccess} {
+			d.report(c.id(), status, "app")
+		}
+		if n := len(w.calls("Acknowledge")); n != 1 {
+			t.Errorf("%d acknowledgements, want one before the first report", n)
+		}
+		w.offer("app", "app")
+		d.report(d.command(wire.Install).id(), wire.FinishedSuccess, "app")
+		if n := len(w.calls("Acknowledge")); n != 1 {
+			t.Errorf("%d acknowledgements, want none for an action of which only the result is reported", n)
+		}
+	})
 }
 
 func TestStatusIsAlsoTheLastFailedOperation(t *testing.T) {

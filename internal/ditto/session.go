@@ -14,6 +14,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/ditto/wire"
+	"github.com/goshawk-dev/goshawk/internal/inventory"
 )
 
 const (
@@ -109,7 +110,7 @@ type feature struct{ id, moduleType, definition string }
 
 // serves reports whether software modules of a type can be sent to the feature.
 func (f feature) serves(moduleType string) bool {
-	return f.moduleType == moduleType && f.moduleType != "" && wire.IsSupported(f.definition)
+	return f.moduleType == moduleType && f.moduleType != "" && inventory.IsSupported(f.definition)
 }
 
 // Connected starts the session of a device.

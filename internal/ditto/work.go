@@ -12,6 +12,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/ditto/wire"
+	"github.com/goshawk-dev/goshawk/internal/inventory"
 )
 
 // work is how an action is divided among the features of its device.
@@ -90,7 +91,7 @@ func (w *work) partFor(moduleType string, isLoose bool, features []feature) int 
 	id, found := "", false
 	supported := 0
 	for _, f := range features {
-		if wire.IsSupported(f.definition) && f.moduleType != "" {
+		if inventory.IsSupported(f.definition) && f.moduleType != "" {
 			if supported++; isLoose && !found {
 				id = f.id
 			}
@@ -114,7 +115,7 @@ func servedBy(features []feature) string {
 	var served, others []string
 	for _, f := range features {
 		switch {
-		case !wire.IsSupported(f.definition):
+		case !inventory.IsSupported(f.definition):
 			others = append(others, fmt.Sprintf("feature %s has the definition %s, which is not supported", f.id, f.definition))
 		case f.moduleType == "":
 			others = append(others, fmt.Sprintf("feature %s has no softwareModuleType", f.id))

@@ -182,6 +182,11 @@ func (b *Backend) wake(device deviceapi.Device) {
 
 // CancelUpdate makes the user cancel Update. A device that has started it is asked to cancel.
 func (b *Backend) CancelUpdate(device deviceapi.Device) {
+	b.CancelFor(device, v1alpha1.CauseStopped)
+}
+
+// CancelFor is CancelUpdate with another cause.
+func (b *Backend) CancelFor(device deviceapi.Device, cause v1alpha1.CancelCause) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.Update != nil {
@@ -189,7 +194,7 @@ func (b *Backend) CancelUpdate(device deviceapi.Device) {
 	}
 	s := &b.recordOf(device).status
 	if a := action.Open(s); a != nil {
-		action.Cancel(s, a.ID, v1alpha1.CauseStopped, v1alpha1.CancellationSoft, b.now())
+		action.Cancel(s, a.ID, cause, v1alpha1.CancellationSoft, b.now())
 	}
 	b.wakeAll()
 }

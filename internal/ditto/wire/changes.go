@@ -195,13 +195,6 @@ func definitionOf(raw json.RawMessage) (definition string, named bool) {
 	return "", len(list) > 0
 }
 
-// IsSupported reports whether a definition is that of SoftwareUpdatable 2.x. A feature without
-// definition is taken for one.
-func IsSupported(definition string) bool {
-	_, version, ok := strings.Cut(definition, ":SoftwareUpdatable:")
-	return definition == "" || ok && (version == "2" || strings.HasPrefix(version, "2."))
-}
-
 func (c *Change) properties(raw json.RawMessage) (bool, error) {
 	if isNull(raw) {
 		return false, nil

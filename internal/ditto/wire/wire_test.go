@@ -476,17 +476,6 @@ func TestRedelivery(t *testing.T) {
 	}
 }
 
-func TestVersionsOfTheDefinition(t *testing.T) {
-	for definition, want := range map[string]bool{
-		"": true, Definition: true, "org.eclipse.hawkbit.swupdatable:SoftwareUpdatable:2.1.0": true, "x:SoftwareUpdatable:2": true,
-		"org.eclipse.hawkbit.swupdatable:SoftwareUpdatable:1.0.0": false, "x:SoftwareUpdatable:20.0.0": false, "x:SoftwareUpdatable:3.0.0": false, "x:Other:2.0.0": false,
-	} {
-		if got := IsSupported(definition); got != want {
-			t.Errorf("IsSupported(%q) = %t", definition, got)
-		}
-	}
-}
-
 func FuzzTopic(f *testing.F) {
 	for _, topic := range []string{"e", "e//d", "command///res/1/204", "c/t/d/s/1/204", "edge/thing/request", "command///req/1/install"} {
 		f.Add(topic)
