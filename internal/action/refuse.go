@@ -12,11 +12,11 @@ import (
 
 // CloseAsRefused closes an action with one of Goshawk's own codes, because the device cannot carry
 // it out and has not got it: as Error, or as Canceled if it is to be canceled. It reports whether
-// it did: an action that waits for confirmation, that is closed or that the device has reported
-// about is not changed.
+// it did: an action that is closed or that the device has reported about is not changed, nor is one
+// that waits for confirmation, unless it removes software.
 func CloseAsRefused(s *v1alpha1.TargetStatus, id int32, code, message string, now time.Time) bool {
 	a := find(s, id)
-	if a == nil || !HasNoReport(a) && (a.State != v1alpha1.ActionCanceling || a.Reports > 0) {
+	if a == nil || !HasNoReport(a) && (a.State != v1alpha1.ActionCanceling || a.Reports > 0) && (a.State != v1alpha1.ActionWaitingForConfirmation || !a.Removes()) {
 		return false
 	}
 	next, answer := Next(a.State, Refuse)

@@ -16,12 +16,14 @@ func TestRefusedActions(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before  func(s *v1alpha1.TargetStatus, id int32)
 		confirm bool
+		removal bool
 		closed  bool
 		state   v1alpha1.ActionState
 		message string
 	}{
 		"a new action fails":                          {closed: true, state: v1alpha1.ActionError, message: "the device has no feature for modules of type os"},
 		"an action that waits for confirmation stays": {confirm: true, state: v1alpha1.ActionWaitingForConfirmation},
+		"a removal that waits for confirmation fails": {confirm: true, removal: true, closed: true, state: v1alpha1.ActionError, message: "the device has no feature for modules of type os"},
 		"an acknowledged action stays": {
 			before: func(s *v1alpha1.TargetStatus, id int32) { Apply(s, Report{ID: id, Event: Start, Now: now}) },
 			state:  v1alpha1.ActionRetrieved,
@@ -43,7 +45,11 @@ func TestRefusedActions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &v1alpha1.TargetStatus{}
-			id := Create(s, Creation{Remove: software("app:1"), ContentHash: "hash", Confirm: tc.confirm, Now: now}).ID
+			creation := Creation{DistributionSet: "fw", ContentHash: "hash", Modules: []string{"app:1"}, Confirm: tc.confirm, Now: now}
+			if tc.removal {
+				creation.DistributionSet, creation.Modules, creation.Remove = "", nil, software("app:1")
+			}
+			id := Create(s, creation).ID
 			if tc.before != nil {
 				tc.before(s, id)
 			}
@@ -57,8 +63,8 @@ func TestRefusedActions(t *testing.T) {
 			if tc.closed && (a.StatusCode != v1alpha1.CodeNoFeature || a.ClosedAt == nil || HadContent(s, "hash")) {
 				t.Errorf("the closed action is %+v, and the target had its content: %v", a, HadContent(s, "hash"))
 			}
-			if tc.closed && a.Remove[0].State != tc.state {
-				t.Errorf("the entry of the removal is %s", a.Remove[0].State)
+			if tc.closed && *partsOf(a)[0].state != tc.state {
+				t.Errorf("the module or entry is %s", *partsOf(a)[0].state)
 			}
 			if a.State == v1alpha1.ActionCanceled && a.Cancel.Answer != v1alpha1.AnswerAccepted {
 				t.Errorf("the cancel is answered with %q", a.Cancel.Answer)

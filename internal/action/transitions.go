@@ -143,7 +143,7 @@ var waiting = row{
 	ForceCancel:       to(v1alpha1.ActionCanceled),
 	CancelExpired:     refuse,
 	ProgressExpired:   refuse,
-	Refuse:            refuse,
+	Refuse:            to(v1alpha1.ActionError),
 }
 
 // working is the row of all states between Retrieved and Removing. A device repeats stages after a

@@ -155,6 +155,9 @@ func hasETag(ifNoneMatch []string, etag string) bool {
 
 func base(v *visit) (any, error) {
 	state, err := v.backend.State(v.Context(), v.device, v.remote())
+	if err == nil {
+		state, err = v.withoutRemoval(state)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -190,23 +193,31 @@ func actionDocument[D any](find func(*visit, int32) (deviceapi.Deployment, error
 
 // deployment returns an action, and starts it if it is offered. HEAD does not start it.
 func deployment(v *visit, id int32) (deviceapi.Deployment, error) {
-	if v.Method == http.MethodHead {
-		return v.backend.Preview(v.Context(), v.device, id, false)
-	}
-	return v.backend.Deployment(v.Context(), v.device, id)
+	return v.installation(id, func() (deviceapi.Deployment, error) {
+		if v.Method == http.MethodHead {
+			return v.backend.Preview(v.Context(), v.device, id, false)
+		}
+		return v.backend.Deployment(v.Context(), v.device, id)
+	})
 }
 
 // confirmation returns an action that waits for confirmation. HEAD does not create it.
 func confirmation(v *visit, id int32) (deviceapi.Deployment, error) {
-	if v.Method == http.MethodHead {
-		return v.backend.Preview(v.Context(), v.device, id, true)
-	}
-	return v.backend.Confirmation(v.Context(), v.device, id)
+	return v.installation(id, func() (deviceapi.Deployment, error) {
+		if v.Method == http.MethodHead {
+			return v.backend.Preview(v.Context(), v.device, id, true)
+		}
+		return v.backend.Confirmation(v.Context(), v.device, id)
+	})
 }
 
-// installed returns a closed action.
+// installed returns a closed action that installed a set, or failed to.
 func installed(v *visit, id int32) (deviceapi.Deployment, error) {
-	return v.backend.Installed(v.Context(), v.device, id)
+	found, err := v.backend.Installed(v.Context(), v.device, id)
+	if err == nil && len(found.Remove) > 0 {
+		return deviceapi.Deployment{}, deviceapi.ErrNotFound
+	}
+	return found, err
 }
 
 func cancelAction(v *visit) (any, error) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
@@ -34,7 +35,7 @@ func TestUpdates(t *testing.T) {
 		denied    = ` {"confirmation":"denied"}`
 	)
 	tests := map[string]struct {
-		confirm, downloadOnly bool
+		confirm, downloadOnly, removes bool
 		steps                 []step
 	}{
 		"an update that succeeds": {steps: []step{
@@ -107,6 +108,33 @@ func TestUpdates(t *testing.T) {
 			{"POST /deploymentBase/100/feedback" + succeeded, 200, ""},
 			{"GET ", 200, `"_links":{"installedBase"`},
 		}},
+		"a removal, which DDI has no command for": {removes: true, steps: []step{
+			{"HEAD ", 200, ""},
+			{"GET /deploymentBase/101", 404, ""}, // HEAD has closed nothing
+			{"GET ", 200, `"_links":{"configData"`},
+			{"GET ", 200, `"_links":{"configData"`},
+			{"GET /deploymentBase/100", 404, ""},
+			{"POST /deploymentBase/100/feedback" + succeeded, 410, "closed"},
+			{"GET /installedBase/100", 404, ""},
+		}},
+		"a removal that a device fetches by itself": {removes: true, steps: []step{
+			{"HEAD /deploymentBase/100", 404, ""},
+			{"GET /deploymentBase/100", 404, ""},
+			{"GET /deploymentBase/100", 404, ""},
+			{"GET ", 200, `"_links":{"configData"`},
+			{"POST /deploymentBase/100/feedback" + succeeded, 410, "closed"},
+		}},
+		"a removal that needs a confirmation": {removes: true, confirm: true, steps: []step{
+			{"GET ", 200, `"_links":{"configData"`},
+			{"GET /confirmationBase/100", 404, ""},
+			{"POST /confirmationBase/100/feedback" + confirmed, 410, ""},
+		}},
+		"a removal whose confirmation a device fetches by itself": {removes: true, confirm: true, steps: []step{
+			{"HEAD /confirmationBase/100", 404, ""},
+			{"GET /confirmationBase/100", 404, ""},
+			{"GET ", 200, `"_links":{"configData"`},
+			{"POST /confirmationBase/100/feedback" + confirmed, 410, ""},
+		}},
 		"an installed set that the device reports": {steps: []step{
 			{"PUT /installedBase" + ` {"name":"firmware","version":"7"}`, 404, ""},
 			{"PUT /installedBase" + ` {"name":"firmware","version":"1.0"}`, 201, ""},
@@ -119,6 +147,9 @@ func TestUpdates(t *testing.T) {
 			b := &deviceapitest.Backend{
 				Tokens: map[deviceapi.Device]string{device: token},
 				Update: &deviceapitest.Update{Set: deviceapitest.Set{Name: "firmware", Version: "1.0"}, Confirm: tc.confirm, DownloadOnly: tc.downloadOnly},
+			}
+			if tc.removes {
+				b.Update.Remove = []deviceapi.Software{{Group: "acme", Name: "app", Version: "1"}}
 			}
 			s := deviceAPI(t, b)
 			for _, step := range tc.steps {
@@ -136,6 +167,9 @@ func TestUpdates(t *testing.T) {
 				if w.Code != step.code || !strings.Contains(w.Body.String(), step.body) {
 					t.Fatalf("%s %s: %d %s\nwant %d %s", method, path, w.Code, w.Body, step.code, step.body)
 				}
+			}
+			if a := b.StoredAction(device, 100); tc.removes && (a == nil || a.State != v1alpha1.ActionError || a.StatusCode != v1alpha1.CodeRemoveNotSupported || len(a.FailureMessage) > 250) {
+				t.Errorf("the action is %+v, want a failed one with code RemoveNotSupported and its whole message", a)
 			}
 		})
 	}

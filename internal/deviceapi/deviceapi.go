@@ -75,7 +75,8 @@ type Backend interface {
 	Acknowledge(ctx context.Context, device Device, actionID int32, message string) error
 
 	// Refuse closes an action as Error because the device cannot carry it out. The device has not
-	// got the command. The error is ErrNotFound for an unknown action and for one that waits for
+	// got the command. An action that is only offered, for a confirmation as well, is created for
+	// that. The error is ErrNotFound for an unknown action and for one that waits for
 	// confirmation, ErrGone for a closed one, and ErrNotAllowed for one that the device has
 	// reported about.
 	Refuse(ctx context.Context, device Device, actionID int32, refusal Refusal) error

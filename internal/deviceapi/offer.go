@@ -11,6 +11,9 @@ type State struct {
 	// Sleep is the time until the device should ask again. It is already spread over the fleet.
 	Sleep                         time.Duration
 	CancelID, ConfirmID, DeployID int32
+	// IsRemoval means that the action of ConfirmID or DeployID removes software. A protocol without
+	// a command for that closes the action with Backend.Refuse.
+	IsRemoval bool
 	// InstalledID is the action that installed the set that the device runs, or zero if none is
 	// known.
 	InstalledID int32

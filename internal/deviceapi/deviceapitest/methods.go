@@ -46,6 +46,8 @@ func (b *Backend) State(_ context.Context, device deviceapi.Device, remoteAddr s
 			WantAttributes: !r.hasAttributes || lastSuccess(r) > r.attributesAfter}
 		if o.confirm+o.deploy != 0 {
 			state.CacheBuster = "1"
+			a := action.Open(&r.status)
+			state.IsRemoval = a != nil && a.Removes() || a == nil && len(b.Update.Remove) > 0
 		}
 		if r.status.Installed != nil {
 			state.InstalledID = r.status.Installed.ActionID
@@ -100,9 +102,13 @@ func (b *Backend) Acknowledge(_ context.Context, device deviceapi.Device, id int
 	}, id, message)
 }
 
-// Refuse closes an action that the device cannot carry out.
+// Refuse closes an action that the device cannot carry out, and creates it before if it is only
+// offered.
 func (b *Backend) Refuse(_ context.Context, device deviceapi.Device, id int32, refusal deviceapi.Refusal) error {
 	return b.serve("Refuse", device, func(r *record) error {
+		if o := b.offer(r); action.ByID(&r.status, id) == nil && (o.deploy == id || o.confirm == id) {
+			action.Create(&r.status, b.creation(false))
+		}
 		if action.CloseAsRefused(&r.status, id, refusal.Code, refusal.Message, b.now()) {
 			return nil
 		}

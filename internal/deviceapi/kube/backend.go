@@ -243,6 +243,7 @@ func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr stri
 	if b.installedUnknown(s.target()) {
 		return p, nil
 	}
+	p.IsRemoval = s.offer.Set.Removes() && s.offer.Kind != offer.Cancel
 	switch s.offer.Kind {
 	case offer.Nothing:
 		b.logNothing(s)

@@ -62,13 +62,23 @@ func (b *Backend) Acknowledge(ctx context.Context, d deviceapi.Device, id int32,
 	return b.applyNow(ctx, client.ObjectKeyFromObject(t), decisive, action.Report{ID: id, Event: action.Start, Details: []string{message}})
 }
 
-// Refuse closes an action that the device cannot carry out.
+// Refuse closes an action that the device cannot carry out, and creates it before if it is only
+// offered.
 func (b *Backend) Refuse(ctx context.Context, d deviceapi.Device, id int32, refusal deviceapi.Refusal) error {
 	t, err := b.find(d)
 	if err != nil {
 		return err
 	}
+	created := false
 	stored, err := b.update(ctx, client.ObjectKeyFromObject(t), decisive, func(w offer.World, status *v1alpha1.TargetStatus) error {
+		created = false
+		if o := offer.For(w); o.Intent != nil && o.ActionID == id {
+			creation := o.Creation(w)
+			creation.Confirm = false
+			if action.Create(status, creation) != nil {
+				created = true
+			}
+		}
 		if !action.CloseAsRefused(status, id, refusal.Code, refusal.Message, w.Now) {
 			return notRefused(action.ByID(status, id))
 		}
@@ -77,6 +87,9 @@ func (b *Backend) Refuse(ctx context.Context, d deviceapi.Device, id int32, refu
 	})
 	if err != nil {
 		return err
+	}
+	if created {
+		actionsStarted.Inc()
 	}
 	if a := action.ByID(&stored.Status, id); a != nil {
 		actionsClosed.WithLabelValues(string(a.State)).Inc()
