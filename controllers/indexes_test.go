@@ -26,6 +26,10 @@ func TestIndexExtractors(t *testing.T) {
 			build.Action(2, "new", v1alpha1.ActionCanceling, from("u2")),
 		}
 	})
+	removing := built.Target("removing", func(t *v1alpha1.Target) {
+		t.Spec.Assignment = assignment("", nil)
+		t.Status.Actions = []v1alpha1.Action{build.Action(1, "", v1alpha1.ActionRunning, func(a *v1alpha1.Action) { a.Removal = "removal of app 1" })}
+	})
 	locked := aSet("fw", "m1", "m2")
 	locked.Status.ContentHash = "abc"
 	for name, tc := range map[string]struct {
@@ -35,6 +39,11 @@ func TestIndexExtractors(t *testing.T) {
 	}{
 		"a target is found by the set of its open action, not of a closed one":    {OpenSets, busy, []string{"new"}},
 		"a target is found by the source of its open action, not of a closed one": {OpenSources, busy, []string{"u2"}},
+		"an open removal is found by no set":                                      {OpenSets, removing, nil},
+		"an assigned removal is found by no set":                                  {UsedSet, removing, nil},
+		"an assigned removal is found by Assigned":                                {HasAssignment, removing, []string{Assigned}},
+		"a rollout that removes software is found by no set":                      {UsedSet, built.Rollout("r", ""), nil},
+		"an auto-assignment that removes software is found by no set":             {UsedSet, built.AutoAssignment("a", ""), nil},
 		"an idle target is found by no set":                                       {OpenSets, built.Target("idle"), nil},
 		"a target is found by the set assigned to it":                             {UsedSet, busy, []string{"own"}},
 		"a target without assignment is found by none":                            {UsedSet, built.Target("idle"), nil},

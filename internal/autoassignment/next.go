@@ -132,7 +132,7 @@ func evaluate(s Snapshot) verdict {
 	case s.Set != nil && cancellation.Of(s.Set.Invalidation).AutoAssignments == cancellation.Stop:
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
 			message: fmt.Sprintf("DistributionSet %s was invalidated (%s), so this AutoAssignment cannot run again: create another AutoAssignment", name, s.Set.Invalidation)}
-	case !s.Set.Removes() && wasInvalidated(s.AutoAssignment):
+	case wasInvalidated(s.AutoAssignment):
 		return verdict{state: v1alpha1.AutoAssignmentStopped, reason: v1alpha1.ReasonDistributionSetInvalid, stalled: true,
 			message: "its DistributionSet was invalidated, so this AutoAssignment cannot run again: create another AutoAssignment"}
 	case s.SelectionError != "":

@@ -36,6 +36,17 @@ func TestNext(t *testing.T) {
 	}{
 		"it runs": {
 			func(*Snapshot) {}, "Running", "True Running", "offering firmware-2 to 12 matching targets and to future ones; 7 installed it, 2 failed", 0},
+		"it removes software": {
+			func(s *Snapshot) {
+				s.AutoAssignment.Spec.Update = v1alpha1.Update{Remove: []v1alpha1.SoftwareReference{{Group: "g", Name: "app", Version: "1"}, {Group: "g", Name: "lib", Version: "1"}}}
+				s.Set = eligibility.SetOfRemoval("fleet", &s.AutoAssignment.Spec.Update, nil)
+			}, "Running", "True Running", "offering removal of app 1 and 1 more to 12 matching targets and to future ones; 7 succeeded, 2 failed", 0},
+		"it removes software, and its earlier set was invalidated": {
+			func(s *Snapshot) {
+				s.AutoAssignment.Spec.Update = v1alpha1.Update{Remove: []v1alpha1.SoftwareReference{{Group: "g", Name: "app", Version: "1"}}}
+				s.Set = eligibility.SetOfRemoval("fleet", &s.AutoAssignment.Spec.Update, nil)
+				meta.SetStatusCondition(&s.AutoAssignment.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionInvalidated, Status: "True", Reason: "DistributionSetInvalid"})
+			}, "Stopped", "False DistributionSetInvalid", "its DistributionSet was invalidated", 0},
 		"its set does not exist": {
 			func(s *Snapshot) { s.Set = nil }, "Ready", "False ReferenceNotFound", "create it, or name another one in spec.update.distributionSet", 0},
 		"its set may still be applied": {
@@ -212,5 +223,31 @@ func TestTheEventOfTheStartHasNoCounts(t *testing.T) {
 		if strings.Contains(p.Events[0].Message, n) || !strings.Contains(ready.Message, n) {
 			t.Errorf("the number %s must be in the condition %q and not in the event %q", n, ready.Message, p.Events[0].Message)
 		}
+	}
+}
+
+// TestChangeOfARemoval: another list is another offer with a place of its own, another order is
+// not.
+func TestChangeOfARemoval(t *testing.T) {
+	s := world()
+	remove := func(names ...string) {
+		s.AutoAssignment.Spec.Update = v1alpha1.Update{}
+		for _, name := range names {
+			s.AutoAssignment.Spec.Update.Remove = append(s.AutoAssignment.Spec.Update.Remove, v1alpha1.SoftwareReference{Group: "g", Name: name, Version: "1"})
+		}
+		s.Set = eligibility.SetOfRemoval("fleet", &s.AutoAssignment.Spec.Update, nil)
+		s.AutoAssignment.Status = Next(s).Status
+	}
+	remove("a", "b")
+	first := *s.AutoAssignment.Status.Offering
+	if first.Removal == "" || first.DistributionSet != "" || first.Since != nil || s.AutoAssignment.Status.Update != "removal of a 1 and 1 more" {
+		t.Errorf("offering is %+v of %q", first, s.AutoAssignment.Status.Update)
+	}
+	s.Now = now.Add(time.Hour)
+	if remove("b", "a"); *s.AutoAssignment.Status.Offering != first {
+		t.Errorf("in another order offering is %+v", s.AutoAssignment.Status.Offering)
+	}
+	if remove("a"); s.AutoAssignment.Status.Offering.Since == nil || !s.AutoAssignment.Status.Offering.Since.Time.Equal(s.Now) {
+		t.Errorf("with another list offering is %+v", s.AutoAssignment.Status.Offering)
 	}
 }

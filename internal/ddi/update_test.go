@@ -36,7 +36,7 @@ func TestUpdates(t *testing.T) {
 	)
 	tests := map[string]struct {
 		confirm, downloadOnly, removes bool
-		steps                 []step
+		steps                          []step
 	}{
 		"an update that succeeds": {steps: []step{
 			{"GET ", 200, `"deploymentBase":{"href":"http://devices.example/acme/controller/v1/dev1/deploymentBase/100?c=1"}`},

@@ -86,6 +86,19 @@ var stories = map[string]story{
 		devices:   map[string]deviceBehavior{"dev-05": {code: "17", times: 1}, "dev-02": {slow: 3}},
 		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished",
 	},
+	"software is removed, in place of an installation": {
+		targets: 12,
+		spec: func(s *v1alpha1.RolloutSpec) {
+			s.Update = removalUpdate
+			s.GroupCount, s.ErrorThreshold, s.SuccessThreshold = num(3), num(40), num(100)
+		},
+		setup: func(w *world) {
+			w.inventories["dev-02"] = inventory{{Group: "acme", Name: "app", Version: "1.3"}}
+			w.inventories["dev-03"] = inventory{{Group: "acme", Name: "app", Version: "1.2"}}
+		},
+		devices:   map[string]deviceBehavior{"dev-05": {code: "17", times: 1}, "dev-09": {slow: 3}},
+		wantState: v1alpha1.RolloutFinished, wantGroups: "Finished Finished Finished",
+	},
 	"the automatic pause, a resume, and a retry": {
 		targets: 12,
 		spec: func(s *v1alpha1.RolloutSpec) {
