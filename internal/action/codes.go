@@ -21,7 +21,7 @@ var reservedCodes = []string{
 	v1alpha1.CodeProgressDeadlineExceeded, // internal/action
 	v1alpha1.CodeSkipped,                  // internal/action
 	v1alpha1.CodeNoFeature,                // internal/ditto
-	v1alpha1.CodeRemoveNotSupported,       // internal/deviceapi/kube
+	v1alpha1.CodeRemoveNotSupported,       // internal/ddi
 }
 
 // deviceCode returns a code of a device as it is stored: clean, at most 64 characters, and with the
