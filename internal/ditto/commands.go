@@ -161,6 +161,9 @@ func (s *Server) send(ctx context.Context, session *session, peer string) error 
 // sendCommands creates the action that is offered, unless it exists, and sends its commands if the
 // device must get them now.
 func (s *Server) sendCommands(ctx context.Context, session *session, id int32) error {
+	if session.isWorkingOn(id) {
+		return nil
+	}
 	features, err := session.featuresOf(ctx)
 	if err != nil || len(features) == 0 {
 		return err // the features of the device are waited for
@@ -198,6 +201,17 @@ func (s *Server) sendCommands(ctx context.Context, session *session, id int32) e
 		}
 	}
 	return nil
+}
+
+// isWorkingOn reports whether the device has got the commands of an action and gets none again.
+func (session *session) isWorkingOn(id int32) bool {
+	session.mu.Lock()
+	defer session.mu.Unlock()
+	if session.work == nil || session.work.id != id || session.mustResend || session.mustRedeliver {
+		return false
+	}
+	session.cancelSent = 0
+	return true
 }
 
 // notCreated returns the error of a call that may have created an action. If it has, its command

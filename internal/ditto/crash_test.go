@@ -244,6 +244,9 @@ func TestExternalBroker(t *testing.T) {
 		if got := len(w.transport.remote); got != 1 {
 			t.Errorf("messages were sent to %d devices", got)
 		}
+		if n := w.backend.Watched(dev1); n != 1 {
+			t.Errorf("%d processes watch the device, want only the last one", n)
+		}
 		w.offer("app", "app") // another set, after a commit, for a device that sends nothing
 		if got = taken(w); len(got) != 1 || got[0].topic.Subject != wire.Install {
 			t.Errorf("after the next update the device received %s", subjects(got))

@@ -109,7 +109,22 @@ func (s *Server) Run(ctx context.Context) error {
 	cancel()
 	s.queue.close()
 	running.Wait()
+	s.endAll()
 	return err
+}
+
+// endAll ends the sessions that have not ended with their connections.
+func (s *Server) endAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, session := range s.sessions {
+		for _, l := range session.links {
+			if l.disconnected != nil {
+				l.disconnected()
+			}
+		}
+		s.end(session)
+	}
 }
 
 // Authorize returns the device of a connection.

@@ -28,6 +28,9 @@ func TestUpdateFromOfferToResult(t *testing.T) {
 		w.wantState(c.id(), v1alpha1.ActionFinished)
 		time.Sleep(time.Hour)
 		d.nothing("after the result")
+		if n := len(w.calls("Deployment")); n != 1 {
+			t.Errorf("the deployment was read %d times, want once for its command", n)
+		}
 		if n := w.backend.Connections(dev1); n != 1 {
 			t.Errorf("%d connections are recorded", n)
 		}
@@ -36,5 +39,10 @@ func TestUpdateFromOfferToResult(t *testing.T) {
 			t.Errorf("%d connections are recorded after the only one has ended", n)
 		}
 		synctest.Wait()
+		w.online("app")
+		w.stop()
+		if n, watched := w.backend.Connections(dev1), w.backend.Watched(dev1); n != 0 || watched != 0 {
+			t.Errorf("after the end of the server %d connections are recorded, and %d functions are called", n, watched)
+		}
 	})
 }

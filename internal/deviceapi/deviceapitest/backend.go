@@ -152,6 +152,13 @@ func (b *Backend) Connections(device deviceapi.Device) int {
 	return b.connections[device]
 }
 
+// Watched returns how many functions are called after a change of a device.
+func (b *Backend) Watched(device deviceapi.Device) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.watched[device])
+}
+
 // Reported returns the last report about a feature of a device.
 func (b *Backend) Reported(device deviceapi.Device, feature string) (deviceapi.Inventory, bool) {
 	b.mu.Lock()
