@@ -71,7 +71,7 @@ allow internal/autoassignment "$api" "$mod/internal/cancellation" "$mod/internal
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/collectors github.com/prometheus/client_golang
 allow internal/deviceapi/connections "$mod/internal/deviceapi" github.com/prometheus/client_golang
-allow internal/ddi "$api" "$mod/internal/action" "$mod/internal/artifact" "$mod/internal/deviceapi" "$mod/internal/collectors" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
+allow internal/ddi "$api" "$mod/internal/action" "$mod/internal/artifact" "$mod/internal/deviceapi" "$mod/internal/collectors" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/cespare/xxhash/v2
 allow internal/ddi/wire github.com/fxamacker/cbor/v2
 allow internal/ditto "$api" "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/inventory" "$mod/internal/collectors" "$mod/internal/ditto/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 allow internal/ditto/wire

@@ -26,6 +26,7 @@ type answer struct {
 	isSent bool
 }
 
+// header is a header of a response. Its name is written as net/http writes it.
 type header struct{ name, value string }
 
 // done is the empty response. Clients require that its status is exactly 200.
@@ -36,27 +37,37 @@ func (a answer) write(w http.ResponseWriter) {
 	if a.isSent {
 		return
 	}
-	to := w.Header()
-	for _, h := range a.headers {
-		to.Set(h.name, h.value)
+	if len(a.body) > 0 {
+		a.headers = append(a.headers, header{"Content-Length", strconv.Itoa(len(a.body))})
 	}
-	if len(a.body) == 0 {
-		w.WriteHeader(a.status)
-		return
+	to, values := w.Header(), make([]string, len(a.headers)) // one allocation for all values
+	for i, h := range a.headers {
+		values[i] = h.value
+		to[h.name] = values[i : i+1 : i+1]
 	}
-	to.Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // the client may have disconnected
+	if len(a.body) > 0 {
+		_, _ = w.Write(a.body) // the client may have disconnected
+	}
 }
 
 // written returns a response with a document in one of the media types of wire.
-func written(status int, mediaType string, document any) (answer, error) {
+func (v *visit) written(status int, mediaType string, document any) (a answer, err error) {
+	a = answer{status: status, headers: append(v.headers[:0], header{"Content-Type", mediaType})}
+	switch document := document.(type) {
+	case *wire.Base:
+		if mediaType != wire.CBORMediaType {
+			v.body = document.AppendJSON(v.body[:0])
+			a.body = v.body
+			return a, nil
+		}
+	}
 	marshal := wire.Marshal
 	if mediaType == wire.CBORMediaType {
 		marshal = wire.MarshalCBOR
 	}
-	body, err := marshal(document)
-	return answer{status: status, headers: append(make([]header, 0, 2), header{"Content-Type", mediaType}), body: body}, err
+	a.body, err = marshal(document)
+	return a, err
 }
 
 // refusal is an error with its response to the device.
@@ -203,7 +214,7 @@ func shorten(reason string) string {
 
 // refuse converts an error to a response and logs it: a failure as an error, and everything that a
 // device can cause at V(1).
-func (v *visit) refuse(resource resource, err error) answer {
+func (v *visit) refuse(resource *resource, err error) answer {
 	refusal := refusalOf(err)
 	if refusal == failed && v.Context().Err() != nil {
 		refusal = clientGone
@@ -218,22 +229,22 @@ func (v *visit) refuse(resource resource, err error) answer {
 
 // about returns the logger for one refusal. Everything that the device has sent is logged as a
 // value.
-func (v *visit) about(resource resource, refusal refusal) logr.Logger {
+func (v *visit) about(resource *resource, refusal refusal) logr.Logger {
 	return v.log.WithValues("resource", resource.name, "method", v.Method, "status", refusal.status,
 		"tenant", v.PathValue("tenant"), "controllerID", v.PathValue("controllerId"), "address", v.origin.address)
 }
 
 // answer returns the response, in CBOR to a device that accepts only that, and otherwise in JSON.
-func (r refusal) answer(v *visit, resource resource) answer {
+func (r refusal) answer(v *visit, resource *resource) answer {
 	kind := r.kind
 	if kind == (exception{}) {
 		kind.code = ownCode + r.code
 	}
 	mediaType := wire.MediaType
-	if accepted, ok := negotiate(v.Header.Values("Accept")); ok && accepted == wire.CBORMediaType {
+	if accepted, ok := negotiate(v.Header["Accept"]); ok && accepted == wire.CBORMediaType {
 		mediaType = accepted
 	}
-	a, err := written(r.status, mediaType, wire.Error{ExceptionClass: kind.class, ErrorCode: kind.code, Message: r.message})
+	a, err := v.written(r.status, mediaType, wire.Error{ExceptionClass: kind.class, ErrorCode: kind.code, Message: r.message})
 	if err != nil {
 		return answer{status: r.status}
 	}
@@ -241,7 +252,7 @@ func (r refusal) answer(v *visit, resource resource) answer {
 		a.headers = append(a.headers, header{"Allow", resource.allow()})
 	}
 	if r.status == http.StatusUnauthorized {
-		a.headers = append(a.headers, header{"WWW-Authenticate", "TargetToken, GatewayToken"})
+		a.headers = append(a.headers, header{"Www-Authenticate", "TargetToken, GatewayToken"})
 	}
 	if r.retryAfter > 0 {
 		seconds := (r.retryAfter + time.Second - 1) / time.Second

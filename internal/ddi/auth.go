@@ -32,7 +32,7 @@ func (v *visit) deviceOf() (deviceapi.Device, error) {
 //
 // A request with a valid link needs no credentials, so the backend is not asked about them: it
 // would count a refusal.
-func (v *visit) identify(resource resource, namesDevice bool) error {
+func (v *visit) identify(resource *resource, namesDevice bool) error {
 	err := v.checkLink(resource)
 	if err != nil {
 		denied := v.authorize(namesDevice)
@@ -96,7 +96,11 @@ func (v *visit) authorize(namesDevice bool) (err error) {
 // credentials returns the credentials of the request.
 func (v *visit) credentials() deviceapi.Credentials {
 	c := deviceapi.Credentials{Peer: v.origin.peer, Header: v.Header}
-	scheme, token, _ := strings.Cut(v.Header.Get("Authorization"), " ")
+	var authorization string
+	if given := v.Header["Authorization"]; len(given) > 0 {
+		authorization = given[0]
+	}
+	scheme, token, _ := strings.Cut(authorization, " ")
 	switch token = strings.TrimSpace(token); {
 	case strings.EqualFold(scheme, "TargetToken"):
 		c.TargetToken = token

@@ -72,7 +72,7 @@ func (v *visit) linkTo(moduleID, fileName string) artifact.Link {
 // checkLink returns nil if the request is for an artifact and has a signed link that is valid. A
 // link that has expired is valid for the rest of a download of the open action; else the error is
 // errExpired. Without a link of the device the error is ErrUnauthorized.
-func (v *visit) checkLink(resource resource) error {
+func (v *visit) checkLink(resource *resource) error {
 	if resource.name != artifactResource || v.artifacts.Keys == nil {
 		return deviceapi.ErrUnauthorized
 	}

@@ -35,23 +35,23 @@ func (v *visit) baseOf(state deviceapi.State) wire.Base {
 	return document
 }
 
-func (v *visit) action(path string, id int32) wire.Link {
-	return wire.Link{Href: v.root() + path + strconv.Itoa(int(id))}
-}
+func (v *visit) action(path string, id int32) wire.Link { return v.offered(path, id, "") }
 
 // offered returns the link to an offered action. Its URL changes with the content of the action.
 func (v *visit) offered(path string, id int32, cacheBuster string) wire.Link {
-	link := v.action(path, id)
+	query := ""
 	if cacheBuster != "" {
-		link.Href += "?c=" + url.QueryEscape(cacheBuster)
+		query = "?c="
 	}
-	return link
+	var digits [10]byte // a part of the link, so that the link is the only allocation
+	return wire.Link{Href: v.root() + path + string(strconv.AppendInt(digits[:0], int64(id), 10)) + query + url.QueryEscape(cacheBuster)}
 }
 
 // root returns the URL of the device, with which all its links start.
 func (v *visit) root() string {
 	if v.rootURL == "" {
-		v.rootURL = v.origin.base + wire.RootPath(v.PathValue("tenant"), v.device.ControllerID) // the tenant as the device writes it
+		var space [256]byte
+		v.rootURL = string(wire.AppendRootPath(append(space[:0], v.origin.base...), v.PathValue("tenant"), v.device.ControllerID)) // the tenant as the device writes it
 	}
 	return v.rootURL
 }

@@ -4,13 +4,15 @@
 package ddi
 
 import (
-	"hash/fnv"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
@@ -52,7 +54,15 @@ type visit struct {
 	// beyondRate is the refusal of reports that are not results, because the device, or all devices
 	// together, exceed their rate; nil: they do not.
 	beyondRate error
+
+	// base, headers and body are space for the response to a poll.
+	base    wire.Base
+	headers [3]header
+	body    []byte
 }
+
+// visits has the visits of past requests, whose space is used again.
+var visits = sync.Pool{New: func() any { return &visit{} }}
 
 // artifactResource is the resource that a signed link gives access to.
 const artifactResource = "artifact"
@@ -103,7 +113,7 @@ var nowhere = resource{name: "unknown"}
 func readable(get handler) methods { return methods{http.MethodGet: get, http.MethodHead: get} }
 
 // allow lists the methods for an Allow header.
-func (r resource) allow() string {
+func (r *resource) allow() string {
 	return strings.Join(slices.Sorted(maps.Keys(r.methods)), ", ")
 }
 
@@ -112,7 +122,7 @@ func (r resource) allow() string {
 // because find may start an action.
 func document(find func(*visit) (any, error)) handler {
 	return func(v *visit) (answer, error) {
-		mediaType, ok := negotiate(v.Header.Values("Accept"))
+		mediaType, ok := negotiate(v.Header["Accept"])
 		if !ok {
 			return answer{}, notAcceptable
 		}
@@ -120,12 +130,12 @@ func document(find func(*visit) (any, error)) handler {
 		if err != nil {
 			return answer{}, err
 		}
-		a, err := written(http.StatusOK, mediaType, found)
+		a, err := v.written(http.StatusOK, mediaType, found)
 		if err != nil {
 			return answer{}, err
 		}
-		etag := header{"Etag", etagOf(a.body)} // as net/http writes it
-		if hasETag(v.Header.Values("If-None-Match"), etag.value) {
+		etag := header{"Etag", etagOf(a.body)}
+		if hasETag(v.Header["If-None-Match"], etag.value) {
 			return answer{status: http.StatusNotModified, headers: []header{etag}}, nil
 		}
 		a.headers = append(a.headers, etag)
@@ -135,10 +145,8 @@ func document(find func(*visit) (any, error)) handler {
 
 // etagOf returns the ETag of a body, which is the same on all replicas.
 func etagOf(body []byte) string {
-	sum := fnv.New64a()
-	_, _ = sum.Write(body) // a hash never fails
 	const most = len(`"ffffffffffffffff"`)
-	return string(append(strconv.AppendUint(append(make([]byte, 0, most), '"'), sum.Sum64(), 16), '"'))
+	return string(append(strconv.AppendUint(append(make([]byte, 0, most), '"'), xxhash.Sum64(body), 16), '"'))
 }
 
 func hasETag(ifNoneMatch []string, etag string) bool {
@@ -161,7 +169,8 @@ func base(v *visit) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.baseOf(state), nil
+	v.base = v.baseOf(state)
+	return &v.base, nil
 }
 
 // remote returns the address of the device, or "".

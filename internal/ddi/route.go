@@ -21,7 +21,7 @@ func segmentsOf(pattern string) []string {
 
 // destination is what the path of a request names.
 type destination struct {
-	resource
+	*resource
 	// device are the segments of devicePattern, nil if the path names no device, and below those of
 	// the resource.
 	device, below []string
@@ -56,22 +56,22 @@ func valueOf(name string, pattern, segments []string) string {
 func route(u *url.URL, prefix string) destination {
 	segments, ok := pathSegments(u)
 	if !ok {
-		return destination{resource: nowhere}
+		return destination{resource: &nowhere}
 	}
 	if !matches(devicePattern, firstOf(segments, len(devicePattern))) {
 		segments = withoutPrefix(segments, prefix)
 	}
 	root := firstOf(segments, len(devicePattern))
 	if !matches(devicePattern, root) {
-		return destination{resource: nowhere}
+		return destination{resource: &nowhere}
 	}
 	below := segments[len(root):]
 	for i := range resources {
 		if matches(resources[i].segments, below) {
-			return destination{resource: resources[i], device: root, below: below}
+			return destination{resource: &resources[i], device: root, below: below}
 		}
 	}
-	return destination{resource: nowhere, device: root}
+	return destination{resource: &nowhere, device: root}
 }
 
 // pathSegments returns the unescaped segments of a path. ok is false if one of them cannot be

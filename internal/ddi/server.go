@@ -154,7 +154,8 @@ func readBaseURL(base string) (baseURL, path string, err error) {
 // ServeHTTP processes one request: ask, write, count. All requests pass these steps.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	v := &visit{Server: s, Request: r, writer: w, origin: s.originOf(r), now: started}
+	v := visits.Get().(*visit)
+	*v = visit{Server: s, Request: r, writer: w, origin: s.originOf(r), now: started, body: v.body}
 	v.destination = route(r.URL, v.origin.prefix)
 	resource := v.destination.resource
 	answer, err := v.ask(resource, v.destination.device != nil)
@@ -169,6 +170,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.connectionRefused(r.Context())
 	}
 	s.metrics.observe(resource.name, answer.status, time.Since(started))
+	*v = visit{body: v.body} // without what it refers to
+	visits.Put(v)
 }
 
 // last makes a response the last one on its connection, so that a client without the right token
@@ -233,7 +236,7 @@ func (s *Server) accept(server *http.Server, listener net.Listener) error {
 
 // ask calls the resource, or returns an error. Credentials are checked first, so that an
 // unauthorized client does not learn which paths and methods exist.
-func (v *visit) ask(resource resource, namesDevice bool) (answer, error) {
+func (v *visit) ask(resource *resource, namesDevice bool) (answer, error) {
 	if err := v.identify(resource, namesDevice); err != nil {
 		return answer{}, err
 	}

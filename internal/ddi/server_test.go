@@ -146,7 +146,7 @@ func resourceCases() map[string]exchangeCase {
 		"artifacts by HEAD":                      {as, ask("HEAD " + root + "/softwaremodules/9/artifacts")},
 		"deploymentBase unchanged":               {as, ask("GET "+root+"/deploymentBase/31", "If-None-Match: *")},
 		"base by HEAD":                           {as, ask("HEAD " + root)},
-		"base unchanged":                         {as, ask("GET "+root, `If-None-Match: "old", W/"ee4ec36d972720e6"`)},
+		"base unchanged":                         {as, ask("GET "+root, `If-None-Match: "old", W/"6cc6898ee9f5d314"`)},
 		"base offers a deployment":               {offer(func(p *deviceapi.State) { p.DeployID, p.CacheBuster, p.InstalledID = 31, "-217&x", 17 }), ask("GET " + root)},
 		"base offers one without a cache buster": {offer(func(p *deviceapi.State) { p.DeployID = 2147483647 }), ask("GET " + root)},
 		"base offers a cancel first":             {offer(func(p *deviceapi.State) { p.CancelID, p.ConfirmID, p.DeployID = 30, 31, 32 }), ask("GET " + root)},

@@ -17,6 +17,9 @@ const maxID = 256
 // spec.controllerID has the same rule, and refuses a slash as well, with which an ID is that of an
 // unknown device here.
 func CheckID(field, id string) error {
+	if isPlainID(id) {
+		return nil
+	}
 	switch {
 	case id == "":
 		return BadRequest{Reason: field + " is empty"}
@@ -30,6 +33,20 @@ func CheckID(field, id string) error {
 		return BadRequest{Reason: field + " contains white space or a control character; remove it"}
 	}
 	return nil
+}
+
+// isPlainID reports whether an ID is valid and consists of printable ASCII characters, without a dot
+// in front. It is a fast form of CheckID for nearly all IDs.
+func isPlainID(id string) bool {
+	if id == "" || id[0] == '.' || len(id) > maxID {
+		return false
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // isUnprintable reports whether a character is white space, a control character, or one that only

@@ -36,6 +36,29 @@ type BaseLinks struct {
 	ConfigData       Link `json:"configData,omitzero"`
 }
 
+// AppendJSON appends the document as Marshal encodes it, but faster: it is the response to every
+// poll.
+func (b *Base) AppendJSON(to []byte) []byte {
+	to = append(to, `{"config":{"polling":{"sleep":"`...)
+	to = b.Config.Polling.Sleep.appendTo(to)
+	to = append(to, `"}}`...)
+	before, after := `,"_links":{`, ""
+	for _, l := range [...]struct{ name, href string }{
+		{`"deploymentBase":{"href":`, b.Links.DeploymentBase.Href},
+		{`"cancelAction":{"href":`, b.Links.CancelAction.Href},
+		{`"confirmationBase":{"href":`, b.Links.ConfirmationBase.Href},
+		{`"installedBase":{"href":`, b.Links.InstalledBase.Href},
+		{`"configData":{"href":`, b.Links.ConfigData.Href},
+	} {
+		if l.href != "" {
+			to = append(append(to, before...), l.name...)
+			to = append(appendText(to, l.href), '}')
+			before, after = ",", "}"
+		}
+	}
+	return append(append(to, after...), '}')
+}
+
 const (
 	minSleep = time.Second
 	maxSleep = 24*time.Hour - time.Second
@@ -53,16 +76,16 @@ func (s Sleep) Duration() time.Duration {
 }
 
 // String returns the interval as HH:MM:SS.
-func (s Sleep) String() string {
-	return s.sinceMidnight().Format(time.TimeOnly)
-}
+func (s Sleep) String() string { return string(s.appendTo(nil)) }
 
-// sinceMidnight returns the time of a day at which the interval has passed since its start.
-func (s Sleep) sinceMidnight() time.Time { return time.Time{}.Add(s.Duration()) }
+// appendTo appends HH:MM:SS: the time of a day at which the interval has passed since its start.
+func (s Sleep) appendTo(to []byte) []byte {
+	return time.Time{}.Add(s.Duration()).AppendFormat(to, time.TimeOnly)
+}
 
 // MarshalText returns HH:MM:SS.
 func (s Sleep) MarshalText() ([]byte, error) {
-	return s.sinceMidnight().AppendFormat(nil, time.TimeOnly), nil
+	return s.appendTo(nil), nil
 }
 
 // UnmarshalText reads HH:MM:SS.

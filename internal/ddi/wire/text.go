@@ -52,6 +52,17 @@ func (t Text) integer() int {
 	return int(n)
 }
 
+// appendText appends a JSON string as Marshal encodes it.
+func appendText(to []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			encoded, _ := Marshal(text) // a string can always be encoded
+			return append(to, encoded...)
+		}
+	}
+	return append(append(append(to, '"'), text...), '"')
+}
+
 // plain returns the text of a JSON value: a string without its quotes, or else the JSON.
 func plain(data json.RawMessage) string {
 	var s string

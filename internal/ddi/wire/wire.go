@@ -25,7 +25,13 @@ const HALMediaType = "application/hal+json"
 // RootPath returns the path of one device, with tenant and controller id escaped. Clients such as
 // swupdate build all other paths from it and follow no link.
 func RootPath(tenant, controllerID string) string {
-	return "/" + url.PathEscape(tenant) + "/controller/v1/" + url.PathEscape(controllerID)
+	return string(AppendRootPath(nil, tenant, controllerID))
+}
+
+// AppendRootPath appends RootPath.
+func AppendRootPath(to []byte, tenant, controllerID string) []byte {
+	to = append(append(to, '/'), url.PathEscape(tenant)...)
+	return append(append(to, "/controller/v1/"...), url.PathEscape(controllerID)...)
 }
 
 // Marshal returns a document as JSON without white space. It does not escape &, < and >, because

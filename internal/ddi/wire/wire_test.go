@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -102,6 +103,36 @@ func TestDocuments(t *testing.T) {
 			}
 			golden(t, name+".json", compact)
 		})
+	}
+}
+
+// TestBaseIsAppendedAsMarshalEncodesIt compares the two encoders for every combination of links.
+func TestBaseIsAppendedAsMarshalEncodesIt(t *testing.T) {
+	for name, href := range map[string]string{
+		"plain":                 root + "/deploymentBase/31?c=0a1b2c3da",
+		"with HTML characters":  root + "?a=1&b=<>",
+		"with a quotation mark": `https://devices.example/"quoted"\`,
+		"with a line break":     "https://devices.example/\n\x00\x7f",
+		"with other letters":    "https://gerät.example/\u2028😀",
+		"with invalid UTF-8":    "https://devices.example/\xff",
+	} {
+		for links := range 1 << 5 {
+			link := func(bit int) Link {
+				if links>>bit&1 == 0 {
+					return Link{}
+				}
+				return Link{Href: fmt.Sprint(href, bit)}
+			}
+			base := Base{Config: Config{Polling{Sleep(time.Duration(links) * 1000 * time.Second)}}, Links: BaseLinks{
+				DeploymentBase: link(0), CancelAction: link(1), ConfirmationBase: link(2), InstalledBase: link(3), ConfigData: link(4)}}
+			want, err := Marshal(base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff("before"+string(want), string(base.AppendJSON([]byte("before")))); diff != "" {
+				t.Errorf("links %s, %05b (-Marshal +AppendJSON):\n%s", name, links, diff)
+			}
+		}
 	}
 }
 
