@@ -3,8 +3,8 @@ module github.com/goshawk-dev/goshawk
 go 1.26.0
 
 require (
-	github.com/eclipse/paho.golang v0.23.0
 	github.com/cespare/xxhash/v2 v2.3.0
+	github.com/eclipse/paho.golang v0.23.0
 	github.com/fluxcd/cli-utils v1.3.0
 	github.com/fxamacker/cbor/v2 v2.9.3
 	github.com/go-logr/logr v1.4.4

@@ -115,7 +115,7 @@ func TestRefusedAssignmentIsReportedBeforeAWrongCancel(t *testing.T) {
 			target := built.Target("dev", func(t *v1alpha1.Target) {
 				t.Spec.Assignment, t.Spec.Cancel = assignment("fw", nil), &v1alpha1.CancelRequest{UpTo: 500}
 			})
-			c := offer.Assigned(offer.World{Now: noon, Target: target, Intents: []eligibility.Intent{ofAssignment(target, tt.set)}})
+			c := offer.Assigned(offer.World{Now: noon, Target: target, Intents: []*eligibility.Intent{ofAssignment(target, tt.set)}})
 			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
@@ -124,9 +124,9 @@ func TestRefusedAssignmentIsReportedBeforeAWrongCancel(t *testing.T) {
 }
 
 // ofAssignment returns the intent of a target's own assignment, which is an hour old.
-func ofAssignment(t *v1alpha1.Target, set *eligibility.Set) eligibility.Intent {
+func ofAssignment(t *v1alpha1.Target, set *eligibility.Set) *eligibility.Intent {
 	since := metav1.NewMicroTime(noon.Add(-time.Hour))
-	return eligibility.Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Since: &since}, Update: t.Spec.Assignment.Update,
+	return &eligibility.Intent{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Since: &since}, Update: t.Spec.Assignment.Update,
 		Set: set, StartedAt: since.Time, OpenedAt: since.Time}
 }
 

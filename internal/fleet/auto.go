@@ -132,8 +132,8 @@ func (x *Index) started(namespace string) iter.Seq[*auto] {
 
 // autoIntents returns the intents of the auto-assignments that select a target. The caller holds
 // the lock.
-func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []eligibility.Intent {
-	var intents []eligibility.Intent
+func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []*eligibility.Intent {
+	var intents []*eligibility.Intent
 	for a := range x.started(t.Namespace) {
 		if !a.query.Matches(t) {
 			continue
@@ -142,7 +142,7 @@ func (x *Index) autoIntents(t *v1alpha1.Target, now time.Time) []eligibility.Int
 		if in.Closed.IsZero() {
 			in.Closed = rollout.WaitForRebuild(t, "auto-assignment "+a.object.Name, &in, x.candidates(t.Namespace), now)
 		}
-		intents = append(intents, in)
+		intents = append(intents, &in)
 	}
 	return intents
 }

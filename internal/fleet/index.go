@@ -43,6 +43,7 @@ type Index struct {
 	autoVersions map[string]int64                  // namespace to how often its auto-assignments changed what they offer
 	devices      map[types.NamespacedName][]string // controllerID to names of targets, oldest first
 	synced       []toolscache.InformerSynced
+	hasSynced    atomic.Bool // what synced has reported, because every poll asks
 
 	watching  sync.RWMutex
 	watchers  []Watcher
@@ -71,10 +72,11 @@ func (x *Index) notify(old, now client.Object) {
 	}
 }
 
-// membership is a target's position in a group.
+// membership is a target's position in a group. shared is the same for all members.
 type membership struct {
 	group    types.NamespacedName
 	position int32
+	shared   *sharedIntent
 }
 
 // New returns an empty index. Follow fills it.
@@ -165,7 +167,10 @@ func (x *Index) useStore(object client.Object, informer cache.Informer) error {
 // HasSynced reports whether the index contains everything that existed at its start. Nothing may be
 // decided before.
 func (x *Index) HasSynced() bool {
-	return len(x.synced) > 0 && !slices.ContainsFunc(x.synced, func(s toolscache.InformerSynced) bool { return !s() })
+	if !x.hasSynced.Load() && len(x.synced) > 0 && !slices.ContainsFunc(x.synced, func(s toolscache.InformerSynced) bool { return !s() }) {
+		x.hasSynced.Store(true)
+	}
+	return x.hasSynced.Load()
 }
 
 // WaitForSync blocks until HasSynced is true or ctx is done, and reports whether the index is
@@ -224,13 +229,18 @@ func (x *Index) AllTargets() []*v1alpha1.Target {
 
 // Device returns the target that serves a controllerID: the oldest one that has it.
 func (x *Index) Device(namespace, controllerID string) *v1alpha1.Target {
+	return x.DeviceFrom(x.Target, namespace, controllerID)
+}
+
+// DeviceFrom is Device with a function that returns a target, or nil if there is none.
+func (x *Index) DeviceFrom(target func(types.NamespacedName) *v1alpha1.Target, namespace, controllerID string) *v1alpha1.Target {
 	x.mu.RLock()
 	names := x.devices[types.NamespacedName{Namespace: namespace, Name: controllerID}] // replaced when it changes
 	x.mu.RUnlock()
 	for _, name := range names {
 		// A target that was just deleted, or created again with another controllerID, may still be
 		// listed.
-		if t := x.Target(types.NamespacedName{Namespace: namespace, Name: name}); t != nil && t.ControllerID() == controllerID {
+		if t := target(types.NamespacedName{Namespace: namespace, Name: name}); t != nil && t.ControllerID() == controllerID {
 			return t
 		}
 	}
@@ -515,9 +525,10 @@ func (x *Index) addMembers(g *v1alpha1.DeploymentGroup) {
 		x.byUID[g.Spec.RolloutUID] = map[types.NamespacedName]struct{}{}
 	}
 	x.byUID[g.Spec.RolloutUID][key] = struct{}{}
+	shared := &sharedIntent{}
 	for i, name := range g.Spec.Targets {
 		target := types.NamespacedName{Namespace: g.Namespace, Name: string(name)}
-		list := append(x.members[target], membership{group: key, position: int32(i)})
+		list := append(x.members[target], membership{group: key, position: int32(i), shared: shared})
 		slices.SortFunc(list, func(a, b membership) int { return compareNames(a.group.Name, b.group.Name) })
 		x.members[target] = list
 	}

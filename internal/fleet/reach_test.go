@@ -37,7 +37,7 @@ func TestWorld(t *testing.T) {
 	})
 	w := f.World(dev, noon.Add(2*time.Hour))
 	since := metav1.NewMicroTime(noon.Add(-time.Hour))
-	want := []eligibility.Intent{
+	want := []*eligibility.Intent{
 		{
 			Source:    v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev", Since: &seen},
 			Update:    v1alpha1.Update{DistributionSet: "missing"},

@@ -67,12 +67,12 @@ func IsAhead(a *v1alpha1.Assignment, now time.Time) bool {
 // AssignmentIntent returns the target's own spec.assignment as an update, once its controller has
 // recorded when it first saw it; false: there is none, or it is not recorded yet. setOf returns the
 // set of an update, or what takes its place, or nil.
-func AssignmentIntent(t *v1alpha1.Target, setOf func(*v1alpha1.Update) *eligibility.Set) (eligibility.Intent, bool) {
+func AssignmentIntent(t *v1alpha1.Target, setOf func(*v1alpha1.Update) *eligibility.Set) (*eligibility.Intent, bool) {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
 	if wanted == nil || seen == nil || seen.Since == nil || !IsSeen(wanted, seen) {
-		return eligibility.Intent{}, false
+		return nil, false
 	}
-	return eligibility.Intent{
+	return &eligibility.Intent{
 		Source:     v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: t.Name, UID: t.Identity(), Since: seen.Since},
 		Update:     wanted.Update,
 		Set:        setOf(&wanted.Update),

@@ -24,6 +24,7 @@ type Verdict struct {
 // migration steps, then queued updates by weight, then the others, newest first. The first verdict
 // with a zero Reason is offered.
 func Judge(w World) []Verdict {
+	w.explains = true
 	judged := judgeAll(&w)
 	busy := blocking(&w)
 	verdicts := make([]Verdict, len(judged))
@@ -33,7 +34,7 @@ func Judge(w World) []Verdict {
 		if busy != nil && j.mayStart() && !eligibility.IsOwn(busy, j.in) {
 			j.Result = eligibility.Result{Code: eligibility.CodeBusy, Action: busy}
 		}
-		v.Reason = j.message(&w)
+		v.Reason = j.reason(&w)
 		verdicts[i] = v
 	}
 	return verdicts
@@ -58,10 +59,7 @@ func (j *judged) mayStart() bool { return j.MayStart() }
 
 // judgeAll checks every intent, as if no action were open.
 func judgeAll(w *World) []judged {
-	intents := make([]*eligibility.Intent, len(w.Intents))
-	for i := range w.Intents {
-		intents[i] = &w.Intents[i]
-	}
+	intents := slices.Clone(w.Intents)
 	slices.SortFunc(intents, eligibility.NewestFirst)
 	newer := eligibility.NewerAmong(w.Target, intents, w.Now)
 	slices.SortStableFunc(intents, func(a, b *eligibility.Intent) int { return byTurn(a, b, newer.Reached) })

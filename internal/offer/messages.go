@@ -14,13 +14,15 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
-// message returns a result with its message. Messages are made only for results that are shown: of
-// many intents of a device, that is one.
-func (j *judged) message(w *World) eligibility.Reason {
-	if j.Code == "" || j.Code == j.in.Closed.Code {
-		return eligibility.Reason{Code: j.Code, Message: j.in.Closed.Message, Until: j.Until}
-	}
-	return eligibility.Reason{Code: j.Code, Message: j.text(w), Until: j.Until}
+// reason returns a result as a reason. Messages are made only for results that are shown: of many
+// intents of a device, that is one.
+func (j *judged) reason(w *World) eligibility.Reason {
+	return w.reason(j.Code, j.Until, func() string {
+		if j.Code == "" || j.Code == j.in.Closed.Code {
+			return j.in.Closed.Message
+		}
+		return j.text(w)
+	})
 }
 
 func (j *judged) text(w *World) string {

@@ -51,12 +51,19 @@ type Offer struct {
 // ApplyPending returned, so that a stop, an invalidation or a deadline of the open action is
 // already applied.
 func For(w World) Offer {
+	w.explains = true
+	return Decide(w)
+}
+
+// Decide is For for callers that do not need the message of the reason, which takes time to make.
+func Decide(w World) Offer {
 	if a := action.Open(&w.Target.Status); a != nil {
 		return forOpen(&w, a)
 	}
 	if a := pendingCancel(&w); a != nil {
-		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: eligibility.Reason{Code: CodeCancel, Until: answerBy(a), Message: fmt.Sprintf(
-			"action %d was closed by force (%s); its cancel stays on offer until the device answers", a.ID, a.Cancel.Cause)}}
+		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: w.reason(CodeCancel, answerBy(a), func() string {
+			return fmt.Sprintf("action %d was closed by force (%s); its cancel stays on offer until the device answers", a.ID, a.Cancel.Cause)
+		})}
 	}
 	if r := unserved(w.Target); !r.IsZero() {
 		return Offer{Kind: Nothing, Reason: r}
@@ -69,20 +76,21 @@ func For(w World) Offer {
 func forOpen(w *World, a *v1alpha1.Action) Offer {
 	switch a.State {
 	case v1alpha1.ActionCanceling:
-		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: eligibility.Reason{
-			Code: CodeCancel, Message: fmt.Sprintf("action %d is to be canceled (%s)", a.ID, a.Cancel.Cause), Until: action.CancelDeadline(a)}}
+		return Offer{Kind: Cancel, ActionID: a.ID, Action: a, Reason: w.reason(CodeCancel, action.CancelDeadline(a), func() string {
+			return fmt.Sprintf("action %d is to be canceled (%s)", a.ID, a.Cancel.Cause)
+		})}
 	case v1alpha1.ActionWaitingForConfirmation:
 		return forWaiting(w, a)
 	default:
 	}
 	set := SetFor(*w, a)
 	if !sameContent(set, a) {
-		return Offer{Kind: Nothing, Action: a, Set: set, Reason: eligibility.Reason{
-			Code: CodeSetGone, Message: fmt.Sprintf("DistributionSet %s of action %d was deleted or has another content", a.DistributionSet, a.ID)}}
+		return Offer{Kind: Nothing, Action: a, Set: set, Reason: w.reason(CodeSetGone, time.Time{}, func() string {
+			return fmt.Sprintf("DistributionSet %s of action %d was deleted or has another content", a.DistributionSet, a.ID)
+		})}
 	}
-	return Offer{Kind: Deploy, ActionID: a.ID, Action: a, Set: set, Reason: eligibility.Reason{
-		Code: CodeResume, Message: fmt.Sprintf("action %d has started and continues", a.ID), Until: action.ProgressDeadline(a)},
-		OpensAt: window.NextOpening(a.Update.MaintenanceWindow, w.Now)}
+	return Offer{Kind: Deploy, ActionID: a.ID, Action: a, Set: set, OpensAt: window.NextOpening(a.Update.MaintenanceWindow, w.Now),
+		Reason: w.reason(CodeResume, action.ProgressDeadline(a), func() string { return fmt.Sprintf("action %d has started and continues", a.ID) })}
 }
 
 // forWaiting returns the offer for an action that waits for confirmation. Such an action has not
@@ -95,12 +103,16 @@ func forWaiting(w *World, a *v1alpha1.Action) Offer {
 	own := ownVerdict(a, judgeAll(w))
 	switch {
 	case own == nil:
-		o.Reason = eligibility.Reason{Code: CodeNothingWanted, Message: fmt.Sprintf("action %d waits for confirmation, but its source no longer reaches this target", a.ID)}
+		o.Reason = w.reason(CodeNothingWanted, time.Time{}, func() string {
+			return fmt.Sprintf("action %d waits for confirmation, but its source no longer reaches this target", a.ID)
+		})
 	case !own.mayStart():
-		o.Reason, o.OpensAt = own.message(w), own.opensAt()
+		o.Reason, o.OpensAt = own.reason(w), own.opensAt()
 	default:
 		o.Kind, o.ActionID = Confirm, a.ID
-		o.Reason = eligibility.Reason{Code: CodeConfirm, Message: fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))}
+		o.Reason = w.reason(CodeConfirm, time.Time{}, func() string {
+			return fmt.Sprintf("action %d waits for confirmation at the device%s", a.ID, denial(a))
+		})
 	}
 	return o
 }
@@ -131,7 +143,7 @@ func forVerdicts(w *World, verdicts []judged) Offer {
 	if best < 0 {
 		return Offer{Kind: Nothing, Reason: eligibility.Reason{Code: CodeNothingWanted, Message: "no rollout, assignment or auto-assignment reaches this target"}}
 	}
-	return Offer{Kind: Nothing, Reason: verdicts[best].message(w), OpensAt: firstOpening(verdicts)}
+	return Offer{Kind: Nothing, Reason: verdicts[best].reason(w), OpensAt: firstOpening(verdicts)}
 }
 
 // firstOpening returns the earliest opening of a maintenance window among the intents that wait for
@@ -156,12 +168,13 @@ func (j *judged) opensAt() time.Time {
 }
 
 func start(w *World, in *eligibility.Intent) Offer {
-	o := Offer{Kind: Deploy, ActionID: w.Target.Status.NextActionID, Intent: in, Set: in.Set,
-		Reason: eligibility.Reason{Code: CodeDeploy, Message: label(in) + " offers " + in.Update.Subject()}}
+	o := Offer{Kind: Deploy, ActionID: w.Target.Status.NextActionID, Intent: in, Set: in.Set}
 	if in.Update.ConfirmationRequired && !confirmsByItself(w.Target) {
 		o.Kind = Confirm
-		o.Reason = eligibility.Reason{Code: CodeConfirm, Message: fmt.Sprintf("%s needs confirmation at the device", label(in))}
+		o.Reason = w.reason(CodeConfirm, time.Time{}, func() string { return label(in) + " needs confirmation at the device" })
+		return o
 	}
+	o.Reason = w.reason(CodeDeploy, time.Time{}, func() string { return label(in) + " offers " + in.Update.Subject() })
 	return o
 }
 
@@ -267,8 +280,8 @@ func answerBy(a *v1alpha1.Action) time.Time {
 // that its source has now: a rollout may change from Soft to Forced.
 func CurrentUpdate(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 	update := a.Update
-	for i := range w.Intents {
-		if in := &w.Intents[i]; eligibility.IsOwn(a, in) {
+	for _, in := range w.Intents {
+		if eligibility.IsOwn(a, in) {
 			update.Type, update.ForceAt = in.Update.Type, in.Update.ForceAt
 		}
 	}

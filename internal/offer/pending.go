@@ -18,6 +18,13 @@ import (
 // gets an answer.
 func ApplyPending(w World) (*v1alpha1.TargetStatus, bool) {
 	given := &w.Target.Status
+	if action.Open(given) == nil {
+		return given, false
+	}
+	return applyPending(w, given)
+}
+
+func applyPending(w World, given *v1alpha1.TargetStatus) (*v1alpha1.TargetStatus, bool) {
 	for range maxRounds {
 		status, changed := applyPendingOnce(&w)
 		if !changed {

@@ -51,6 +51,7 @@ func (s *story) mustHoldInAnyWorld(random *rand.Rand) bool {
 	s.applyPending()
 	s.mustHaveNothingPending()
 	o := For(s.world())
+	s.mustBeDecided(o)
 	s.mustBeOneThing(o)
 	s.mustNotDependOnOrder(random, o)
 	s.mustNotChangeBeforeNextChange(random)
@@ -63,6 +64,16 @@ func (s *story) mustHoldInAnyWorld(random *rand.Rand) bool {
 	}
 	s.mustContinue(o)
 	return true
+}
+
+// mustBeDecided checks that Decide returns the same offer, apart from the message.
+func (s *story) mustBeDecided(o Offer) {
+	s.t.Helper()
+	decided := Decide(s.world())
+	decided.Reason.Message = o.Reason.Message
+	if diff := cmp.Diff(o, decided); diff != "" {
+		s.t.Errorf("Decide returns another offer (-For +Decide):\n%s", diff)
+	}
 }
 
 // mustBeOneThing checks that an offer is nothing, or one action with one id, and has a reason.
@@ -88,7 +99,6 @@ func (s *story) mustBeOneThing(o Offer) {
 func (s *story) mustNotDependOnOrder(random *rand.Rand, o Offer) {
 	s.t.Helper()
 	w := s.world()
-	w.Intents = append([]eligibility.Intent(nil), s.intents...)
 	random.Shuffle(len(w.Intents), func(i, j int) { w.Intents[i], w.Intents[j] = w.Intents[j], w.Intents[i] })
 	again := For(w)
 	if diff := cmp.Diff([]any{o.given(), o.Reason}, []any{again.given(), again.Reason}); diff != "" {

@@ -22,12 +22,24 @@ import (
 type World struct {
 	Now    time.Time
 	Target *v1alpha1.Target
-	// Intents that reach the target, in any order.
-	Intents []eligibility.Intent
+	// Intents that reach the target, in any order. Other worlds share them: they are not changed.
+	Intents []*eligibility.Intent
 	// Set returns the set with this name in the target's namespace, or nil if there is none. It is
 	// called for the set of the open action.
 	Set func(name string) *eligibility.Set
 	// Origin returns what the source of an action requires, also a deleted source. It is called for
 	// the open action.
 	Origin func(v1alpha1.ActionSource) cancellation.Request
+
+	// explains is set if reasons have messages.
+	explains bool
+}
+
+// reason returns a reason, with its message if that is wanted.
+func (w *World) reason(code eligibility.Code, until time.Time, message func() string) eligibility.Reason {
+	r := eligibility.Reason{Code: code, Until: until}
+	if w.explains {
+		r.Message = message()
+	}
+	return r
 }

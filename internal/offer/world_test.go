@@ -52,7 +52,7 @@ func newStory(t testing.TB, steps ...step) *story {
 
 func (s *story) world() World {
 	return World{
-		Now: s.now, Target: s.target, Intents: s.intents,
+		Now: s.now, Target: s.target, Intents: pointers(s.intents),
 		Set:    func(name string) *eligibility.Set { return s.sets[name] },
 		Origin: func(source v1alpha1.ActionSource) cancellation.Request { return s.origins[source.UID] },
 	}
@@ -373,6 +373,15 @@ func (s *story) mustNotChangeInput() {
 	if diff := cmp.Diff(before, after); diff != "" {
 		s.t.Errorf("the world was changed (-before +after):\n%s", diff)
 	}
+}
+
+// pointers returns a pointer to each intent.
+func pointers(intents []eligibility.Intent) []*eligibility.Intent {
+	out := make([]*eligibility.Intent, len(intents))
+	for i := range intents {
+		out[i] = &intents[i]
+	}
+	return out
 }
 
 // copied returns a deep copy of the intents, so that they can be compared later.

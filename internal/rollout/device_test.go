@@ -35,23 +35,26 @@ func (w *world) offerWorld(name string) offer.World {
 
 // intents returns the intents that reach a target: its own assignment, its membership, and its
 // membership in newer rollouts.
-func (w *world) intents(name string) []eligibility.Intent {
-	var out []eligibility.Intent
+func (w *world) intents(name string) []*eligibility.Intent {
+	var out []*eligibility.Intent
+	add := func(in eligibility.Intent) {
+		in.Set = w.setOf(&in.Update)
+		out = append(out, &in)
+	}
 	t := w.targets[name]
 	if assigned, ok := offer.AssignmentIntent(t, w.setOf); ok {
-		out = append(out, assigned)
+		add(*assigned)
 	}
 	if g, i := w.groupOf(name); g != nil {
-		out = append(out, IntentOf(w.rollout, g, int32(i), w.set))
+		add(IntentOfMember(w.rollout, g, counting.MemberOf(g, i), w.set))
 	}
 	for _, r := range w.newerRollouts {
 		if slices.Contains(r.members, name) {
-			out = append(out, r.intent)
+			add(r.intent)
 		}
 	}
-	out = append(out, w.autos...)
-	for i := range out {
-		out[i].Set = w.setOf(&out[i].Update)
+	for _, in := range w.autos {
+		add(in)
 	}
 	return out
 }

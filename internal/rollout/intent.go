@@ -16,9 +16,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
-// IntentOf returns the update of a rollout as it reaches one member of a group. The set may be nil.
-func IntentOf(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position int32, set *eligibility.Set) eligibility.Intent {
-	member := counting.MemberOf(group, int(position))
+// IntentOf returns the update of a rollout as it reaches the plain members of a group. It is the
+// same for all of them. The set may be nil.
+func IntentOf(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, set *eligibility.Set) eligibility.Intent {
 	in := eligibility.Intent{
 		Source:       v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: group.Spec.RolloutUID, Group: group.Spec.Group},
 		Update:       UpdateOf(r),
@@ -31,15 +31,27 @@ func IntentOf(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, position int
 	in.Update.ConfirmationRequired = group.Spec.Conditions.ConfirmationRequired
 	in.Closed, in.Stopped = ClosedReason(r, group.Spec.Index)
 	in.RetryAt, in.RetryFailures = RetryOf(r)
-	member.Mark(&in)
 	if in.Closed.IsZero() && group.Unreadable != nil {
 		in.Closed = eligibility.Reason{Code: eligibility.CodePaused, Message: fmt.Sprintf("DeploymentGroup %s cannot be decoded: %s", group.Name, group.Unreadable.Message)}
 	}
 	if r.Status.StartedAt != nil {
-		in.StartedAt, in.Source.Since = r.Status.StartedAt.Time, sinceOf(r, member.Joined)
+		in.StartedAt, in.Source.Since = r.Status.StartedAt.Time, sinceOf(r, time.Time{})
 	}
 	if g := groupStatus(r, group.Spec.Index); g != nil && g.OpenedAt != nil {
-		in.OpenedAt = later(g.OpenedAt.Time, member.Joined)
+		in.OpenedAt = g.OpenedAt.Time
+	}
+	return in
+}
+
+// IntentOfMember returns the update of a rollout as it reaches one member of a group.
+func IntentOfMember(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup, member counting.Member, set *eligibility.Set) eligibility.Intent {
+	in := IntentOf(r, group, set)
+	member.Mark(&in)
+	if in.Source.Since != nil {
+		in.Source.Since = sinceOf(r, member.Joined)
+	}
+	if !in.OpenedAt.IsZero() {
+		in.OpenedAt = later(in.OpenedAt, member.Joined)
 	}
 	return in
 }

@@ -122,7 +122,7 @@ func TestUndecodableRolloutIsTreatedAsPaused(t *testing.T) {
 		t.Errorf("its stop: %+v, %t", closed, stopped)
 	}
 	r.Unreadable, r.Spec.State, g.Unreadable = nil, "", &v1alpha1.Unreadable{Message: "odd", Fields: []string{"status.openedAt"}}
-	if in := IntentOf(r, g, 0, &eligibility.Set{}); in.Closed.Code != eligibility.CodePaused || !strings.Contains(in.Closed.Message, "cannot be decoded") {
+	if in := IntentOf(r, g, &eligibility.Set{}); in.Closed.Code != eligibility.CodePaused || !strings.Contains(in.Closed.Message, "cannot be decoded") {
 		t.Errorf("a member of the group: %+v", in.Closed)
 	}
 }

@@ -30,7 +30,7 @@ func OffersSame(a, b *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup) bool {
 func offerOf(r *v1alpha1.Rollout, group *v1alpha1.DeploymentGroup) any {
 	plain := *group
 	plain.Status = v1alpha1.DeploymentGroupStatus{}
-	in := IntentOf(r, &plain, 0, nil)
+	in := IntentOf(r, &plain, nil)
 	in.Closed.Message, in.Closed.Until = "", time.Time{}
 	return []any{in, CancellationOf(r), r.Identity()}
 }

@@ -58,7 +58,7 @@ func (c *Counter) BucketOf(t *v1alpha1.Target, m Member) Bucket {
 // check asks package eligibility whether the update may still go to a member. Obstacles that end at
 // a time, or that a person removes, are left out, because they change no bucket.
 func (c *Counter) check(t *v1alpha1.Target, m Member) eligibility.Result {
-	if m.isPlain() {
+	if m.IsPlain() {
 		newer := c.newerThan(t, &c.intent)
 		return eligibility.Lasting(t, &c.intent, &newer)
 	}

@@ -29,8 +29,8 @@ type Member struct {
 	Joined time.Time
 }
 
-// isPlain reports whether the group says nothing about the member, as about most members.
-func (m *Member) isPlain() bool {
+// IsPlain reports whether the group says nothing about the member, as about most members.
+func (m *Member) IsPlain() bool {
 	return !m.Superseded && !m.AlreadyThere && !m.Skipped && !m.Abandoned && m.Expired.IsZero() && m.Joined.IsZero()
 }
 
