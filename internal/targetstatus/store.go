@@ -63,6 +63,11 @@ func (s *Store) Get(key types.NamespacedName) *v1alpha1.Target {
 	return s.recent.get(key)
 }
 
+// Device returns, as Get does, the target that serves a controllerID.
+func (s *Store) Device(namespace, controllerID string) *v1alpha1.Target {
+	return s.Index.DeviceFrom(s.recent.get, namespace, controllerID)
+}
+
 // Reload reads a target from the API server, after which Get returns no older state: another
 // process may have written one that the cache does not show yet. It waits for a slot like a Later
 // write.

@@ -153,7 +153,7 @@ func (b *Backend) FollowAccesses(objects, secrets cache.Informer, writer client.
 type deviceState struct {
 	key   types.NamespacedName
 	world offer.World
-	offer offer.Offer
+	offer offer.Offer // of offer.Decide
 }
 
 func (s deviceState) target() *v1alpha1.Target { return s.world.Target }
@@ -177,7 +177,7 @@ func (b *Backend) stateOf(ctx context.Context, d deviceapi.Device) (deviceState,
 		}
 		s.world = b.index.World(t, b.now())
 	}
-	s.offer = offer.For(s.world)
+	s.offer = offer.Decide(s.world)
 	return s, nil
 }
 
@@ -211,19 +211,14 @@ func (b *Backend) find(d deviceapi.Device) (*v1alpha1.Target, error) {
 	if !b.index.HasSynced() {
 		return nil, deviceapi.Unavailable{RetryAfter: 2 * time.Second}
 	}
-	cached := b.index.Device(d.Namespace, d.ControllerID)
-	if cached == nil {
-		return nil, deviceapi.ErrNotFound
-	}
-	t := b.targets.Get(client.ObjectKeyFromObject(cached))
+	t := b.targets.Device(d.Namespace, d.ControllerID)
 	switch {
 	case t == nil:
+		return nil, deviceapi.ErrNotFound
 	case t.Unreadable != nil:
 		return nil, unreadableTarget(t)
-	default:
-		return t, nil
 	}
-	return nil, deviceapi.ErrNotFound
+	return t, nil
 }
 
 func unreadableTarget(t *v1alpha1.Target) error {
@@ -278,7 +273,7 @@ func (b *Backend) installedUnknown(t *v1alpha1.Target) bool {
 // recordContact is stateOf for a device that only polls. It records the contact.
 func (b *Backend) recordContact(ctx context.Context, d deviceapi.Device, remoteAddr string) (deviceState, error) {
 	s, err := b.stateOf(ctx, d)
-	if err == nil && (mustRecordContact(s.target(), b.now()) || b.hasReturned(d, s.target())) {
+	if err == nil && (mustRecordContact(s.target(), s.world.Now) || b.hasReturned(d, s.target())) {
 		err = b.writeContact(ctx, s.key, remoteAddr)
 	}
 	return s, err

@@ -70,7 +70,7 @@ func (b *Backend) Confirmation(ctx context.Context, d deviceapi.Device, id int32
 func (b *Backend) waitingAction(ctx context.Context, s deviceState, id int32) (deviceState, *v1alpha1.Action, error) {
 	switch {
 	case s.offer.Kind != offer.Confirm || s.offer.ActionID != id:
-		return s, nil, notOffered(s.offer, id)
+		return s, nil, notOffered(s.world, id)
 	case s.offer.Action != nil:
 		return s, s.offer.Action, nil
 	}

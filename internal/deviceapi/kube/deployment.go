@@ -39,7 +39,7 @@ func (b *Backend) Deployment(ctx context.Context, d deviceapi.Device, id int32) 
 	case a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError):
 		return b.document(s, a) // W-27: it is returned, and nothing changes
 	case s.offer.Kind != offer.Deploy || s.offer.ActionID != id:
-		return deviceapi.Deployment{}, notOffered(s.offer, id)
+		return deviceapi.Deployment{}, notOffered(s.world, id)
 	case s.offer.Action == nil:
 		return b.start(ctx, s, id)
 	case isDownloadOnly(s, a) != a.SkipRequested:
@@ -65,7 +65,7 @@ func (b *Backend) Preview(ctx context.Context, d deviceapi.Device, id int32, isC
 	case !isConfirmation && a != nil && (a.State == v1alpha1.ActionFinished || a.State == v1alpha1.ActionError):
 		return b.document(s, a)
 	case s.offer.Kind != kind || s.offer.ActionID != id:
-		return deviceapi.Deployment{}, notOffered(s.offer, id)
+		return deviceapi.Deployment{}, notOffered(s.world, id)
 	case s.offer.Action != nil:
 		return b.document(s, s.offer.Action)
 	}
@@ -125,7 +125,7 @@ func (b *Backend) created(ctx context.Context, s deviceState, id int32, kind off
 		created = false
 		switch {
 		case o.Kind != kind || o.ActionID != id:
-			return notOffered(o, id)
+			return notOffered(w, id)
 		case o.Action != nil:
 			return nil // another process was faster: the action is created only once
 		}

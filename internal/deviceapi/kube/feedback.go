@@ -120,7 +120,7 @@ func (b *Backend) AnswerCancel(ctx context.Context, d deviceapi.Device, r action
 	}
 	if !s.offers(offer.Cancel, r.ID) {
 		if action.ByID(&s.target().Status, r.ID) == nil {
-			return notOffered(s.offer, r.ID)
+			return notOffered(s.world, r.ID)
 		}
 		return deviceapi.ErrNotAllowed
 	}
@@ -141,7 +141,7 @@ func (b *Backend) Cancel(ctx context.Context, d deviceapi.Device, id int32) erro
 		return err
 	}
 	if !s.offers(offer.Cancel, id) {
-		return notOffered(s.offer, id)
+		return notOffered(s.world, id)
 	}
 	return nil
 }

@@ -30,7 +30,8 @@ func newLogLimits() logLimits {
 
 // notOffered is the error for a request for an action that is not offered to the device. The
 // response is "not found"; the log at V(1) contains the reason.
-func notOffered(o offer.Offer, id int32) error {
+func notOffered(w offer.World, id int32) error {
+	o := offer.For(w)
 	given := "nothing"
 	if o.Kind != offer.Nothing {
 		given = fmt.Sprintf("%s of action %d", o.Kind, o.ActionID)
@@ -41,7 +42,7 @@ func notOffered(o offer.Offer, id int32) error {
 // logNothing logs at V(1) why the device is not offered an update that reaches it.
 func (b *Backend) logNothing(s deviceState) {
 	if log := deviceLog.V(1); log.Enabled() && s.offer.Reason.Code != offer.CodeNothingWanted && b.logLimits.offers.AllowN(s.world.Now, 1) {
-		log.Info("Offered nothing", "target", s.key, "reason", s.offer.Reason.Code, "message", s.offer.Reason.Message)
+		log.Info("Offered nothing", "target", s.key, "reason", s.offer.Reason.Code, "message", offer.For(s.world).Reason.Message)
 	}
 }
 
