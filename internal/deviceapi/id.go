@@ -35,8 +35,8 @@ func CheckID(field, id string) error {
 	return nil
 }
 
-// isPlainID reports whether an ID is valid and consists of printable ASCII characters, without a dot
-// in front. It is a fast form of CheckID for nearly all IDs.
+// isPlainID reports whether an ID is valid and consists of printable ASCII characters, the first of
+// them not a dot. It is a fast form of CheckID for nearly all IDs.
 func isPlainID(id string) bool {
 	if id == "" || id[0] == '.' || len(id) > maxID {
 		return false

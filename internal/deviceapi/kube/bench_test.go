@@ -170,8 +170,8 @@ func perPoll(ofAll time.Duration) float64 {
 	return float64(ofAll.Nanoseconds()) / (turns * clients * turn) / 1000
 }
 
-// pollAll lets all clients of a server send their polls of one turn, and returns the CPU time of the
-// process for it. Each response must have a body of the given length.
+// pollAll lets all clients of a server send their polls of one turn, and returns the CPU time of
+// the process for it. Each response must have a body of the given length.
 func pollAll(b *testing.B, lines []*line, length int) time.Duration {
 	started := cpuTime(b)
 	var polling sync.WaitGroup
