@@ -64,8 +64,7 @@ func TestRemovalsReachATarget(t *testing.T) {
 			if len(intents) != 3 {
 				t.Fatalf("%d intents reach the target: %+v", len(intents), intents)
 			}
-			for i := range intents {
-				in := &intents[i]
+			for _, in := range intents {
 				if !in.Set.Removes() || in.Set.ContentHash != eligibility.RemovalHash(software) {
 					t.Fatalf("%s has the set %+v", in.Source.Kind, in.Set)
 				}
