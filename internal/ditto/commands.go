@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/ditto/wire"
 )
@@ -151,11 +152,38 @@ func (s *Server) send(ctx context.Context, session *session, peer string) error 
 		return s.sendCancel(ctx, session, state.CancelID)
 	case state.DeployID != 0:
 		return s.sendCommands(ctx, session, state.DeployID)
+	case state.ConfirmID != 0:
+		return session.denyConfirmation(ctx, state.ConfirmID)
 	}
 	session.mu.Lock()
 	defer session.mu.Unlock()
 	session.mustResend, session.mustRedeliver, session.cancelSent, session.work = false, false, 0, nil
 	return nil
+}
+
+// noConfirmation is the denial of an update that must be confirmed at the device.
+const noConfirmation = "a device that uses MQTT cannot be asked for confirmation; set spec.autoConfirm of its Target to Always"
+
+// denyConfirmation records, once, why an update that must be confirmed waits. SoftwareUpdatable has
+// no confirmation.
+func (session *session) denyConfirmation(ctx context.Context, id int32) error {
+	session.mu.Lock()
+	isDenied := session.denied == id
+	session.denied = id
+	session.mu.Unlock()
+	if isDenied {
+		return nil
+	}
+	d, err := session.backend.Preview(ctx, session.device, id, true)
+	if err == nil && !slices.ContainsFunc(d.History.Messages, func(m string) bool { return strings.Contains(m, noConfirmation) }) {
+		err = session.backend.Confirm(ctx, session.device, action.Report{ID: id, Event: action.Deny, Details: []string{noConfirmation}})
+	}
+	if err = ignoring(err, deviceapi.ErrNotFound, deviceapi.ErrGone); err != nil {
+		session.mu.Lock()
+		session.denied = 0
+		session.mu.Unlock()
+	}
+	return err
 }
 
 // sendCommands creates the action that is offered, unless it exists, and sends its commands if the

@@ -578,6 +578,33 @@ func TestFeaturesThatAreRemoved(t *testing.T) {
 	})
 }
 
+// SoftwareUpdatable has no confirmation, so the action says what to do.
+func TestUpdateThatNeedsConfirmation(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online("app")
+		w.backend.SetUpdate(&deviceapitest.Update{Set: set("app"), Confirm: true})
+		d.nothing("without a confirmation")
+		d.disconnect()
+		d = w.online("app")
+		d.nothing("after a new connection")
+		denied := w.calls("Confirm")
+		if len(denied) != 1 {
+			t.Fatalf("the backend got the confirmations %v", denied)
+		}
+		id := denied[0].Args[0].(action.Report).ID
+		w.wantState(id, v1alpha1.ActionWaitingForConfirmation)
+		if a := w.action(id); !strings.Contains(a.Message, "set spec.autoConfirm of its Target to Always") {
+			t.Errorf("the message is %q", a.Message)
+		}
+		if err := w.backend.ActivateAutoConfirm(w.Context(), dev1, deviceapi.AutoConfirm{}); err != nil {
+			t.Fatal(err)
+		}
+		if c := d.command(wire.Install); c.id() != id {
+			t.Errorf("the command is for action %d", c.id())
+		}
+	})
+}
+
 func removal(names ...string) *deviceapitest.Update {
 	s := deviceapitest.Set{Name: "removal of " + strings.Join(names, " "), Version: "1"}
 	for _, name := range names {

@@ -89,6 +89,8 @@ type session struct {
 	work       *work
 	// cancelSent is the action whose cancel was sent on the present connection.
 	cancelSent int32
+	// denied is the action that waits for a confirmation that the device cannot give.
+	denied int32
 	// processed are the last operations of each feature that were processed.
 	processed map[string]processed
 	servedAt  time.Time
