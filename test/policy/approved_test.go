@@ -33,6 +33,7 @@ type guard struct {
 
 const (
 	window  = `update: {maintenanceWindow: {schedule: "0 2 * * *", durationSeconds: 600, timeZone: Europe/Berlin}}`
+	removal = `update: {distributionSet: null, remove: [{group: g, name: app, version: "1", type: t}]}`
 	retries = `update: {retries: {limit: 1, backoffSeconds: 60, statusCodes: [a], messages: [m]}}`
 )
 
@@ -41,6 +42,11 @@ func frozen(given, when string) guard { return guard{given: given, when: when, f
 // guards has an entry for every field of a Rollout's spec, by its path.
 var guards = map[string]guard{
 	"update.distributionSet":                   frozen(``, `{update: {distributionSet: other}}`),
+	"update.remove.group":                      frozen(removal, `{update: {remove: [{group: h, name: app, version: "1", type: t}]}}`),
+	"update.remove.name":                       frozen(removal, `{update: {remove: [{group: g, name: lib, version: "1", type: t}]}}`),
+	"update.remove.version":                    frozen(removal, `{update: {remove: [{group: g, name: app, version: "2", type: t}]}}`),
+	"update.remove.type":                       frozen(removal, `{update: {remove: [{group: g, name: app, version: "1"}]}}`),
+	"update.finishedWarning":                   frozen(`update: {finishedWarning: Failure}`, `{update: {finishedWarning: Success}}`),
 	"update.type":                              {given: `update: {type: Soft}`, when: `{update: {type: Forced}}`, as: "update.type"},
 	"update.forceAt":                           frozen(`update: {type: TimeForced, forceAt: "2026-12-01T02:00:00Z"}`, `{update: {forceAt: "2026-11-01T02:00:00Z"}}`),
 	"update.weight":                            frozen(`update: {weight: 1}`, `{update: {weight: 2}}`),

@@ -91,6 +91,7 @@ var updates = map[string]map[string]edit{
 	},
 	"Target": {
 		"hold, assignment and description":                  {when: `{hold: true, description: d, assignment: {distributionSet: firmware-2-1}}`, may: "editor stopper"},
+		"software is removed":                               {when: `{assignment: {remove: [{group: g, name: app, version: "1"}]}}`, may: "editor stopper"},
 		"an action is canceled":                             {when: `{cancel: {upTo: 17}}`, may: "editor stopper"},
 		"an action is force-canceled":                       {when: `{cancel: {upTo: 17, cancellation: Force}}`, may: "stopper", refused: forceCancels},
 		"a cancel is raised to Force":                       {given: `{cancel: {upTo: 17}}`, when: `{cancel: {cancellation: Force}}`, may: "stopper", refused: forceCancels},
