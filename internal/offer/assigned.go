@@ -171,6 +171,9 @@ func (v Verdict) atWork(w World, a *v1alpha1.Action) (reason, message string) {
 		message = fmt.Sprintf("the device installs %s (action %d)", set, a.ID)
 	case v1alpha1.ActionRemoving:
 		message = fmt.Sprintf("the device removes software for %s (action %d)", set, a.ID)
+		if a.Removes() {
+			message = fmt.Sprintf("the device is at work on the %s (action %d): it removes software", set, a.ID)
+		}
 	default:
 		message = fmt.Sprintf("the device is at work on %s (action %d)", set, a.ID)
 	}
@@ -208,7 +211,7 @@ func (v Verdict) closing(w World, a *v1alpha1.Action) string {
 	case v.Reason.Code != eligibility.CodeDone || a == nil:
 	case a.Update.Type == v1alpha1.UpdateTypeDownloadOnly:
 		return fmt.Sprintf("%s was downloaded as action %d and is not installed: spec.assignment.type is DownloadOnly", a.Subject(), a.ID)
-	case now != nil && now.ContentHash != a.ContentHash && now.DistributionSet != "":
+	case now != nil && !a.Removes() && now.ContentHash != a.ContentHash && now.DistributionSet != "":
 		return fmt.Sprintf("%s, and the device has %s installed now", v.Reason.Message, now.DistributionSet)
 	}
 	return v.Reason.Message
@@ -216,6 +219,9 @@ func (v Verdict) closing(w World, a *v1alpha1.Action) string {
 
 // again returns the part of a message that says how to assign the same set once more.
 func again(v Verdict) string {
+	if v.Intent.Set.Removes() {
+		return "; to remove the software once more, give spec.assignment.assignedAt the present time"
+	}
 	return fmt.Sprintf("; to bring %s once more, give spec.assignment.assignedAt the present time", v.Intent.Update.Subject())
 }
 

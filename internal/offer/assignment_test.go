@@ -53,7 +53,7 @@ func (s *story) noteAssignment() {
 	if wanted := s.target.Spec.Assignment; wanted != nil && IsSeen(wanted, status.Assignment) {
 		s.intents = []eligibility.Intent{{
 			Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceTarget, Name: "dev", UID: "uid-dev", Since: status.Assignment.Since},
-			Update: wanted.Update, Set: s.sets[wanted.DistributionSet],
+			Update: wanted.Update, Set: s.setOf(&wanted.Update),
 			StartedAt: status.Assignment.Since.Time, OpenedAt: status.Assignment.Since.Time,
 		}}
 	}

@@ -107,8 +107,16 @@ func deleteSet(name string) step {
 
 func (s *story) relink() {
 	for i := range s.intents {
-		s.intents[i].Set = s.sets[s.intents[i].Update.DistributionSet]
+		s.intents[i].Set = s.setOf(&s.intents[i].Update)
 	}
+}
+
+// setOf returns the set of an update, or what takes its place in a removal. No inventory is known.
+func (s *story) setOf(u *v1alpha1.Update) *eligibility.Set {
+	if removal := eligibility.SetOfRemoval(build.Namespace, u, nil); removal != nil {
+		return removal
+	}
+	return s.sets[u.DistributionSet]
 }
 
 func invalid(c v1alpha1.Cancellation, at time.Time) func(*eligibility.Set) {
@@ -126,7 +134,7 @@ func content(c string) func(*eligibility.Set) {
 func wants(in eligibility.Intent, edits []func(*eligibility.Intent)) step {
 	return func(s *story) {
 		in := in
-		in.Set = s.sets[in.Update.DistributionSet]
+		in.Set = s.setOf(&in.Update)
 		for _, edit := range edits {
 			edit(&in)
 		}

@@ -24,8 +24,12 @@ func withTarget(ctx context.Context, old, next *v1alpha1.Target) context.Context
 	}
 	values := []any{"updateStatus", next.Status.UpdateStatus}
 	if a := action.Newest(&next.Status); a != nil {
+		subject := "distributionSet"
+		if a.Removes() {
+			subject = "removal"
+		}
 		values = append(values, "action", a.ID, "from", stateOf(action.ByID(&old.Status, a.ID)), "to", a.State,
-			"distributionSet", a.DistributionSet, "source", string(a.Source.Kind)+"/"+a.Source.Name)
+			subject, a.Subject(), "source", string(a.Source.Kind)+"/"+a.Source.Name)
 	}
 	return logf.IntoContext(ctx, log.WithValues(values...))
 }

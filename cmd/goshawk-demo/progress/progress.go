@@ -74,8 +74,11 @@ func heading(r *v1alpha1.Rollout, now time.Time, s Style) line {
 	if age := elapsed(r, now); age != "" {
 		l = append(l, dot, span{age, plain})
 	}
-	if set := r.Spec.Update.DistributionSet; set != r.Name {
-		l = append(l, dot, span{"set " + set, plain})
+	switch update := &r.Spec.Update; {
+	case len(update.Remove) > 0:
+		l = append(l, dot, span{update.Subject(), plain})
+	case update.DistributionSet != r.Name:
+		l = append(l, dot, span{"set " + update.DistributionSet, plain})
 	}
 	return l
 }

@@ -189,7 +189,11 @@ func (b *Backend) recordFailure(t *v1alpha1.Target, a *v1alpha1.Action) {
 		return
 	}
 	b.events.Eventf(t, nil, "Warning", "UpdateFailed", "Report", "action %d (%s of %s %s) failed%s", a.ID, a.Subject(), a.Source.Kind, a.Source.Name, action.WhyFailed(a))
-	deviceLog.Info("An update failed", "target", client.ObjectKeyFromObject(t), "action", a.ID, "distributionSet", a.DistributionSet, "removal", a.Removal,
+	subject := "distributionSet"
+	if a.Removes() {
+		subject = "removal"
+	}
+	deviceLog.Info("An update failed", "target", client.ObjectKeyFromObject(t), "action", a.ID, subject, a.Subject(),
 		"source", string(a.Source.Kind)+"/"+a.Source.Name, "statusCode", a.StatusCode, "message", a.FailureMessage)
 }
 
