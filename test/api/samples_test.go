@@ -105,7 +105,7 @@ func TestSamplesReferToEachOther(t *testing.T) {
 			t.Errorf("%s refers to %s, which does not exist", from, name)
 		}
 	}
-	want := map[string]int{"Namespace": 1, "Secret": 2, "SoftwareModule": 7, "DistributionSet": 4, "Target": 12, "Rollout": 1, "AutoAssignment": 1, "DeviceAccess": 1}
+	want := map[string]int{"Namespace": 1, "Secret": 2, "SoftwareModule": 7, "DistributionSet": 4, "Target": 12, "Rollout": 2, "AutoAssignment": 1, "DeviceAccess": 1}
 	if diff := cmp.Diff(want, maps.Clone(kinds)); diff != "" {
 		t.Errorf("kinds (-want +got):\n%s", diff)
 	}
