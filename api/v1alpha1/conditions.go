@@ -78,9 +78,10 @@ const (
 	// ReasonDisconnected means that the device had a connection and has had none for
 	// --offline-after.
 	ReasonDisconnected = "Disconnected"
-	// ReasonSeen means that the device polled lately, and ReasonSilent that it has not for two
-	// days.
-	ReasonSeen, ReasonSilent = "Seen", "Silent"
+	// ReasonSeen means that the device polled lately.
+	ReasonSeen = "Seen"
+	// ReasonSilent means that the device has not polled for two days.
+	ReasonSilent = "Silent"
 	// ReasonDuplicate means that an older object already has this identity.
 	ReasonDuplicate = "Duplicate"
 	// ReasonIncomplete means that a set lacks modules or a mandatory type.
