@@ -36,7 +36,7 @@ func main() {
 
 func run() error {
 	var o manager.Options
-	var deviceAPI string
+	var deviceAPI, mqtt string
 	flag.BoolVar(&o.Controllers, "controllers", true, "run the controllers")
 	flag.BoolVar(&o.DeviceAPI, "device-api", true, "serve the device API (hawkBit's DDI)")
 	flag.StringVar(&o.Namespace, "namespace", "goshawk-system", "namespace of Goshawk's own objects: leases and the record of invalidated sets")
@@ -64,6 +64,7 @@ func run() error {
 	flag.StringVar(&o.PollIntervalsFile, "ddi-poll-intervals-file", "", "file of other poll intervals by the labels of Targets, which is read again when it changes; see docs/devices.md (default: none)")
 	flag.DurationVar(&o.Backend.ProgressInterval, "ddi-progress-interval", 30*time.Second, "how long intermediate reports of a device are buffered before they are written; results are written at once")
 	flag.BoolVar(&o.Backend.Replicated, "device-api-replicated", false, "other replicas serve the same devices: the first sign of work of a device is written at once, because its result may arrive at another replica")
+	mqttFlags(&o, &mqtt)
 	artifactFlags(&o)
 	flag.StringVar(&o.Backend.InstalledName, "device-api-installed-name-attribute", "", "device attribute with the name of the distribution set that the device runs; a new device must send it before it is offered an update (default: none)")
 	flag.StringVar(&o.Backend.InstalledVersion, "device-api-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
@@ -73,7 +74,7 @@ func run() error {
 	flag.Parse()
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
 
-	if err := check(&o); err != nil {
+	if err := errors.Join(check(&o), checkMQTT(&o, mqtt)); err != nil {
 		return err
 	}
 	config, err := ctrl.GetConfig()
@@ -85,7 +86,30 @@ func run() error {
 			return fmt.Errorf("listen for devices on %s (--ddi-bind-address): %w", deviceAPI, err)
 		}
 	}
+	if mqtt != "" {
+		if o.MQTT.Listener, err = net.Listen("tcp", mqtt); err != nil {
+			return fmt.Errorf("listen for MQTT devices on %s (--mqtt-bind-address): %w", mqtt, err)
+		}
+	}
 	return manager.Run(ctrl.SetupSignalHandler(), config, o)
+}
+
+// mqttFlags defines the flags about devices that are connected by MQTT. address is that of the
+// broker in this process.
+func mqttFlags(o *manager.Options, address *string) {
+	m := &o.MQTT
+	flag.StringVar(address, "mqtt-bind-address", "", "address of the MQTT broker for devices in this process, such as :1883 (default: none; no MQTT)")
+	flag.StringVar(&m.CertificateFile, "mqtt-tls-cert-file", "", "file with the certificate of that broker, and its intermediate certificates, in PEM: it then speaks TLS, and accepts client certificates as a DeviceAccess says. It is read again when it changes (default: none, no TLS)")
+	flag.StringVar(&m.KeyFile, "mqtt-tls-key-file", "", "file with the private key of that certificate, in PEM (default: none)")
+	flag.IntVar(&m.MaxConnections, "mqtt-max-connections", 10_000, "maximum number of open MQTT connections")
+	flag.IntVar(&m.MaxAddressConnections, "mqtt-max-connections-per-address", 1000, "maximum number of them from one address, an IPv6 /64 as a whole; addresses of --trusted-proxies are exempt")
+	flag.DurationVar(&o.Backend.OfflineAfter, "offline-after", 1*time.Minute, "how long after its last MQTT connection a device counts as offline; a device that connects again before that causes no write")
+	flag.StringVar(&m.External.URL, "mqtt-broker-url", "", "URL of an external MQTT broker in place of that in this process: mqtt://host:1883, or mqtts://host:8883 with TLS (default: none)")
+	flag.StringVar(&m.External.User, "mqtt-broker-user", "", "user name at the external broker (default: none)")
+	flag.StringVar(&m.External.PasswordFile, "mqtt-broker-password-file", "", "file with the password of that user, which is read for each connection (default: none)")
+	flag.BoolVar(&m.External.IsShared, "mqtt-broker-shared", false, "share the messages of devices with the other replicas, which have this flag as well")
+	flag.StringVar(&m.ExternalCAFile, "mqtt-broker-ca-file", "", "file with the certificates, in PEM, of the CAs of the external broker (default: those of the system)")
+	flag.StringVar(&m.External.ClientID, "mqtt-broker-client-id", "", "client id at the external broker; it must be the same after a restart, and another one in each replica (default: goshawk, and with --mqtt-broker-shared also the host name)")
 }
 
 // artifactFlags defines the flags about artifacts that the device API sends to devices.
@@ -176,6 +200,34 @@ func check(o *manager.Options) error {
 		return errors.New("--ddi-progress-interval must be more than 0")
 	case (o.Backend.InstalledName == "") != (o.Backend.InstalledVersion == ""):
 		return errors.New("give --device-api-installed-name-attribute and --device-api-installed-version-attribute together")
+	}
+	return nil
+}
+
+// checkMQTT checks the flags about MQTT. address is --mqtt-bind-address.
+func checkMQTT(o *manager.Options, address string) error {
+	m := &o.MQTT
+	switch {
+	case (address != "" || m.External.URL != "") && !o.DeviceAPI:
+		return errors.New("--mqtt-bind-address and --mqtt-broker-url are for the device API: set --device-api, or remove them")
+	case address != "" && m.External.URL != "":
+		return errors.New("give --mqtt-bind-address or --mqtt-broker-url, not both: devices connect to one of the two brokers")
+	case address == "" && (m.CertificateFile != "" || m.KeyFile != ""):
+		return errors.New("--mqtt-tls-cert-file and --mqtt-tls-key-file need --mqtt-bind-address, such as :8883")
+	case (m.CertificateFile == "") != (m.KeyFile == ""):
+		return errors.New("give --mqtt-tls-cert-file and --mqtt-tls-key-file together")
+	case m.MaxConnections < 1 || m.MaxAddressConnections < 1:
+		return errors.New("--mqtt-max-connections and --mqtt-max-connections-per-address must be at least 1")
+	case o.Backend.OfflineAfter < time.Second:
+		return errors.New("--offline-after must be at least 1s")
+	case m.External.URL == "" && (m.External.User != "" || m.External.PasswordFile != "" || m.External.IsShared || m.External.ClientID != "" || m.ExternalCAFile != ""):
+		return errors.New("the other flags --mqtt-broker-* need --mqtt-broker-url, such as mqtts://broker.example:8883")
+	case m.External.PasswordFile != "" && m.External.User == "":
+		return errors.New("--mqtt-broker-password-file needs --mqtt-broker-user")
+	case m.External.URL != "" && o.Backend.Replicated && !m.External.IsShared:
+		return errors.New("with --device-api-replicated, several replicas read from the MQTT broker: give --mqtt-broker-shared as well, or else each report is processed by all of them")
+	case (address != "" || m.External.URL != "") && o.Backend.Delivery == v1alpha1.DeliveryProxy && o.DeviceAPIOptions.BaseURL == "":
+		return errors.New("--artifact-delivery=Proxy needs --ddi-base-url for devices with MQTT: their links to artifacts start with it")
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ etcd_port=${GOSHAWK_ETCD_PORT:-12379}
 etcd_peer_port=${GOSHAWK_ETCD_PEER_PORT:-12380}
 apiserver_port=${GOSHAWK_APISERVER_PORT:-16443}
 device_api_port=${GOSHAWK_DEVICE_API_PORT:-8080}
+mqtt_port=${GOSHAWK_MQTT_PORT:-1883}
 metrics_port=${GOSHAWK_METRICS_PORT:-8081}
 health_port=${GOSHAWK_HEALTH_PORT:-8082}
 read -ra manager_flags <<<"${GOSHAWK_MANAGER_FLAGS:-}" # further flags for the manager, separated by blanks
@@ -60,6 +61,7 @@ arguments_of() {
 		printf '%s\n' \
 			"--kubeconfig=$kubeconfig" \
 			"--ddi-bind-address=127.0.0.1:$device_api_port" \
+			"--mqtt-bind-address=127.0.0.1:$mqtt_port" \
 			"--metrics-bind-address=127.0.0.1:$metrics_port" \
 			"--health-probe-bind-address=127.0.0.1:$health_port" \
 			--leader-elect=false \
@@ -81,6 +83,7 @@ ports_of() {
 		;;
 	manager)
 		echo "$device_api_port GOSHAWK_DEVICE_API_PORT the device API"
+		echo "$mqtt_port GOSHAWK_MQTT_PORT the MQTT broker"
 		echo "$metrics_port GOSHAWK_METRICS_PORT metrics"
 		echo "$health_port GOSHAWK_HEALTH_PORT health"
 		;;
@@ -263,6 +266,7 @@ cat <<END
 
 Goshawk is up.
   devices:  http://127.0.0.1:$device_api_port
+  by MQTT:  mqtt://127.0.0.1:$mqtt_port
   metrics:  http://127.0.0.1:$metrics_port/metrics
   logs:     .goshawk/{etcd,kube-apiserver,manager}.log
   kubectl:  export KUBECONFIG=$kubeconfig PATH=\$PATH:$assets

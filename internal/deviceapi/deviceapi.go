@@ -60,6 +60,8 @@ type Backend interface {
 
 	// State returns what the device should do next. Idle devices call it at every poll, so it
 	// writes nothing when nothing has changed. remoteAddr is an IP address without port, or empty.
+	// The call counts as a contact of the device, except if remoteAddr is empty and Changed was
+	// called for the device: then the protocol asks by itself.
 	State(ctx context.Context, device Device, remoteAddr string) (State, error)
 
 	// Deployment returns an action that is offered or open, or that has finished or failed. The

@@ -100,9 +100,12 @@ func (p *part) run(ctx context.Context) error {
 	said, saidAt := "", time.Time{}
 	for ctx.Err() == nil {
 		err := p.once(ctx)
-		p.current.Store(nil)
+		hadBackend := p.current.Swap(nil) != nil && p.devices
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the process ends: this is no error
+		}
+		if hadBackend {
+			p.process.mqtt.restart()
 		}
 		if err == nil {
 			err = errors.New("it ended unexpectedly")
@@ -258,6 +261,7 @@ func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targe
 		mgr.Add(manager.RunnableFunc(tokens.Run)),
 		mgr.Add(manager.RunnableFunc(accessStatus.Run)),
 		mgr.Add(manager.RunnableFunc(now.backend.Flush)),
+		mgr.Add(manager.RunnableFunc(now.backend.RunPresence)),
 	)
 }
 

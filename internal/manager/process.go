@@ -61,7 +61,10 @@ type Options struct {
 	DeviceAPIListener net.Listener
 	// DeviceAPIOptions of the HTTP server. Its TLS, Log and Registerer are set by the process.
 	DeviceAPIOptions ddi.Options
-	Backend          kube.Options
+	// MQTT serves devices over MQTT, in addition. It requires DeviceAPI.
+	MQTT MQTTOptions
+	// Backend of the device API. Its Presence is set by the process.
+	Backend kube.Options
 	// PollIntervalsFile is the file of poll intervals by the labels of Targets, which is read again
 	// when it changes. If it is empty, all targets have Backend.PollInterval.
 	PollIntervalsFile string
@@ -142,6 +145,7 @@ type process struct {
 	// devices are the parts that serve devices. Without leader election they run the controllers as
 	// well. leading are the parts of the elected leader.
 	devices, leading []*part
+	mqtt             mqttRestarts
 }
 
 func newProcess(config *rest.Config, o Options) (*process, error) {
@@ -157,6 +161,7 @@ func newProcess(config *rest.Config, o Options) (*process, error) {
 	if o.DeviceAPI && o.PollIntervalsFile != "" {
 		o.Backend.PollIntervals = kube.NewPollIntervals(o.PollIntervalsFile, ctrl.Log.WithName("device-api"))
 	}
+	o.Backend.Presence = o.MQTT.Listener != nil
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // WritesInFlight and API priority and fairness limit the requests; a client-side rate would only delay a stop
 	p := &process{config: config, o: o, slots: targetstatus.NewSlots(o.WritesInFlight), unreadable: decode.NewReport()}
@@ -187,10 +192,13 @@ func (p *process) runParts(ctx context.Context, parts []*part) error {
 
 // serve serves devices from the start. A namespace that has not synced yet is Unavailable.
 func (p *process) serve(ctx context.Context) error {
+	if l := p.o.MQTT.Listener; l != nil {
+		defer func() { _ = l.Close() }()
+	}
 	options := p.o.DeviceAPIOptions
 	options.Log, options.Registerer = ctrl.Log.WithName("device-api"), metrics.Registry
 	var err error
-	if options.TLS, err = p.serverTLS(ctx); err != nil {
+	if options.TLS, err = p.serverTLS(ctx, p.o.CertificateFile, p.o.KeyFile); err != nil {
 		return errors.Join(err, p.o.DeviceAPIListener.Close())
 	}
 	secrets, err := secretClient(p.config)
@@ -212,24 +220,30 @@ func (p *process) serve(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("create the device API: %w", err), p.o.DeviceAPIListener.Close())
 	}
-	return server.Serve(ctx, p.o.DeviceAPIListener)
+	if !p.o.MQTT.isServed() {
+		return server.Serve(ctx, p.o.DeviceAPIListener)
+	}
+	serving, ctx := errgroup.WithContext(ctx)
+	serving.Go(func() error { return server.Serve(ctx, p.o.DeviceAPIListener) })
+	serving.Go(func() error { return p.serveMQTT(ctx, server.FileLink) })
+	return serving.Wait()
 }
 
-// serverTLS returns the TLS configuration of the device API, or nil without a certificate. Until
-// ctx ends, the certificate is read again when its files change; a pair of files that cannot be
-// used is logged, and the last good one stays. Client certificates are requested from devices and
-// not verified here, because the CA depends on the namespace.
-func (p *process) serverTLS(ctx context.Context) (*tls.Config, error) {
-	if p.o.CertificateFile == "" {
+// serverTLS returns the TLS configuration of a server for devices, or nil without a certificate.
+// Until ctx ends, the certificate is read again when its files change; a pair of files that cannot
+// be used is logged, and the last good one stays. Client certificates are requested from devices
+// and not verified here, because the CA depends on the namespace.
+func (p *process) serverTLS(ctx context.Context, certificateFile, keyFile string) (*tls.Config, error) {
+	if certificateFile == "" {
 		return nil, nil
 	}
-	watcher, err := certwatcher.New(p.o.CertificateFile, p.o.KeyFile)
+	watcher, err := certwatcher.New(certificateFile, keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the certificate of the device API from %s and %s: %w", p.o.CertificateFile, p.o.KeyFile, err)
+		return nil, fmt.Errorf("read the certificate of the device API from %s and %s: %w", certificateFile, keyFile, err)
 	}
 	go func() {
 		if err := watcher.Start(ctx); err != nil {
-			ctrl.Log.Error(err, "The certificate of the device API is not read again when it changes", "file", p.o.CertificateFile)
+			ctrl.Log.Error(err, "The certificate of the device API is not read again when it changes", "file", certificateFile)
 		}
 	}()
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, ClientAuth: tls.RequestClientCert}, nil

@@ -43,18 +43,18 @@ type World struct {
 	T         testing.TB
 	Client    client.Client
 	Namespace string
-	// DeviceAPI is the URL of the device API.
-	DeviceAPI string
+	// DeviceAPI is the URL of the device API, and MQTT the address of its MQTT broker.
+	DeviceAPI, MQTT string
 }
 
 // SystemNamespace is the namespace of Goshawk's own objects.
 const SystemNamespace = "goshawk-system"
 
 var shared struct {
-	start     sync.Once
-	deviceAPI string
-	err       error
-	wraps     []transport.WrapperFunc
+	start           sync.Once
+	deviceAPI, mqtt string
+	err             error
+	wraps           []transport.WrapperFunc
 }
 
 // Wrap puts a transport between Goshawk and the API server. A test package calls it in its
@@ -75,7 +75,12 @@ func New(t testing.TB) *World {
 			config.Wrap(wrap)
 		}
 		var stop func() error
-		shared.deviceAPI, stop, shared.err = Start(context.Background(), manager.Options{}, func(ctx context.Context, o manager.Options) error {
+		var o manager.Options
+		if o.MQTT.Listener, shared.err = net.Listen("tcp", "127.0.0.1:0"); shared.err != nil {
+			return
+		}
+		shared.mqtt = o.MQTT.Listener.Addr().String()
+		shared.deviceAPI, stop, shared.err = Start(context.Background(), o, func(ctx context.Context, o manager.Options) error {
 			return manager.Run(ctx, config, o)
 		})
 		if shared.err == nil {
@@ -86,7 +91,7 @@ func New(t testing.TB) *World {
 	if shared.err != nil {
 		t.Fatalf("starting Goshawk: %v", shared.err)
 	}
-	w := &World{T: t, Client: c, Namespace: cluster.Namespace(t), DeviceAPI: shared.deviceAPI}
+	w := &World{T: t, Client: c, Namespace: cluster.Namespace(t), DeviceAPI: shared.deviceAPI, MQTT: shared.mqtt}
 	t.Cleanup(func() { failOnErrors(t, w.Namespace) })
 	return w
 }
@@ -108,7 +113,7 @@ func Start(ctx context.Context, o manager.Options, run func(context.Context, man
 		o.WritesInFlight = 8
 	}
 	if o.Backend == (kube.Options{}) {
-		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second, InventoryPrefix: "sw."}
+		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second, InventoryPrefix: "sw.", OfflineAfter: 5 * time.Second}
 	}
 	if o.Artifacts.Sources, err = artifact.ParseSources("127.0.0.0/8"); err != nil { // where the files of tests are
 		return "", nil, err

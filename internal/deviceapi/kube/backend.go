@@ -227,7 +227,11 @@ func unreadableTarget(t *v1alpha1.Target) error {
 
 // State returns what the device should do next.
 func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr string) (deviceapi.State, error) {
-	s, err := b.recordContact(ctx, d, remoteAddr)
+	read := b.recordContact
+	if remoteAddr == "" && b.watches.has(d) { // the protocol asks by itself
+		read = func(ctx context.Context, d deviceapi.Device, _ string) (deviceState, error) { return b.stateOf(ctx, d) }
+	}
+	s, err := read(ctx, d, remoteAddr)
 	if err != nil {
 		return deviceapi.State{}, err
 	}

@@ -18,7 +18,7 @@ import (
 // Inventory takes what the device reports about one of its features. A change is written soon
 // after, together with what the device reports in between, so that no report about an action waits
 // for it.
-func (b *Backend) Inventory(_ context.Context, d deviceapi.Device, reported deviceapi.Inventory) error {
+func (b *Backend) Inventory(ctx context.Context, d deviceapi.Device, reported deviceapi.Inventory) error {
 	t, err := b.find(d)
 	if err != nil {
 		return err
@@ -38,6 +38,9 @@ func (b *Backend) Inventory(_ context.Context, d deviceapi.Device, reported devi
 	if eligibility.AwaitsFeatures(t) {
 		b.featuresChanged(d)
 	}
+	if !b.options.Presence && b.watches.has(d) && mustRecordContact(t, b.now()) { // with an external broker, this is the first sign of the device
+		_ = b.writeContact(ctx, client.ObjectKeyFromObject(t), "") // logged; the next report records it
+	}
 	return nil
 }
 
@@ -56,6 +59,17 @@ func (b *Backend) Features(_ context.Context, d deviceapi.Device) ([]deviceapi.F
 		})
 	}
 	return features, nil
+}
+
+// Reporters returns the devices that have reported features.
+func (b *Backend) Reporters() []deviceapi.Device {
+	var devices []deviceapi.Device
+	for _, t := range b.index.AllTargets() {
+		if len(b.inventories.features(t)) > 0 {
+			devices = append(devices, deviceOf(t))
+		}
+	}
+	return devices
 }
 
 // noteSoftware takes the software in the attributes of a device.

@@ -331,3 +331,29 @@ func TestFlappingDevice(t *testing.T) {
 		t.Errorf("%d writes", got)
 	}
 }
+
+// TestContactThroughAnExternalBroker: without knowledge of connections, a device is online by what
+// it reports, and not because the protocol asks for its state.
+func TestContactThroughAnExternalBroker(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.deviceAPI(Options{})
+	stop := d.Changed(dev0, func() {})
+	defer stop()
+	if _, err := d.State(t.Context(), dev0, ""); err != nil {
+		t.Fatal(err)
+	}
+	w.wantWrites(0, "a look at the state")
+	for range 2 {
+		if err := d.Inventory(t.Context(), dev0, deviceapi.Inventory{Feature: deviceapi.Feature{ID: "SoftwareUpdatable", SoftwareModuleType: "os"}}); err != nil {
+			t.Fatal(err)
+		}
+		d.sync()
+	}
+	w.wantWrites(1, "the reports of a feature")
+	w.wantOnline(0, "True", "Seen")
+	w.wait(3 * 24 * time.Hour)
+	if _, err := d.State(t.Context(), dev0, ""); err != nil {
+		t.Fatal(err)
+	}
+	w.wantWrites(0, "a look at the state of a silent device")
+}
