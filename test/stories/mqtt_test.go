@@ -66,7 +66,7 @@ func TestRolloutOfMQTTAndDDIDevices(t *testing.T) {
 	pushed, polling := w.Targets("pushed", 3, nil), w.Targets("polling", 3, nil)
 	devices := connected(w, pushed...)
 	_, recorder := w.Devices(devicesim.Obedient, polling...)
-	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groups: {count: 2}}`)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0, groupCount: 2}`)
 	w.EventuallyRollout("firmware-1", "has finished", func(r *v1alpha1.Rollout) bool { return r.Status.State == v1alpha1.RolloutFinished })
 	for _, d := range devices {
 		received(w, d, "install")

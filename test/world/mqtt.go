@@ -10,19 +10,24 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/goshawk-dev/goshawk/internal/devicesim/mqtt"
 )
 
-// MQTTDevice is a device with one SoftwareUpdatable feature. It carries out each command at once.
+// MQTTDevice is a device with one SoftwareUpdatable feature. It carries out each command at once,
+// and only accepts one that it has carried out before.
 type MQTTDevice struct {
 	Namespace, Name string
 
-	t      testing.TB
-	client *mqtt.Client
+	t testing.TB
+	// keeps is set if the device connects again, and repeats reports that were not acknowledged.
+	keeps bool
 
 	mu       sync.Mutex
+	client   *mqtt.Client
 	commands []MQTTCommand
+	carried  map[MQTTCommand]int
 	isSilent bool
 }
 
@@ -32,30 +37,74 @@ type MQTTCommand struct{ Subject, CorrelationID string }
 // Connect connects a device by MQTT until the test ends. It reports no feature.
 func (w *World) Connect(name string) *MQTTDevice {
 	w.T.Helper()
-	d, err := ConnectTo(w.T, w.MQTT, w.Namespace, name)
-	if err != nil {
-		w.T.Fatalf("connect %s: %v", name, err)
-	}
+	var d *MQTTDevice
+	w.Eventually("a connection of "+name, func() string { // its target may be new
+		var err error
+		if d, err = ConnectTo(w.T, w.MQTT, w.Namespace, name); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	return d
 }
+
+// KeepConnected connects a device that serves a type of modules, and connects it again whenever its
+// connection ends, until the test ends.
+func (w *World) KeepConnected(name, moduleType string) *MQTTDevice {
+	d := &MQTTDevice{Namespace: w.Namespace, Name: name, t: w.T, keeps: true}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	w.T.Cleanup(func() { cancel(); running.Wait() })
+	running.Go(func() {
+		for ctx.Err() == nil {
+			if d.connect(ctx, w.MQTT) == nil && d.Serve(moduleType) == nil {
+				select {
+				case <-d.Closed():
+				case <-ctx.Done():
+				}
+			}
+			time.Sleep(retryInterval)
+		}
+		if client := d.connection(); client != nil {
+			client.Close()
+		}
+	})
+	return d
+}
+
+// retryInterval is the time between two attempts of a device to connect or to report.
+const retryInterval = 50 * time.Millisecond
 
 // ConnectTo connects a device to a broker until the test ends.
 func ConnectTo(t testing.TB, address, namespace, name string) (*MQTTDevice, error) {
 	d := &MQTTDevice{Namespace: namespace, Name: name, t: t}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	client, err := mqtt.Connect(ctx, mqtt.Options{Address: address, ClientID: name, User: name + "@" + namespace, Password: Token, Received: d.received})
-	if err != nil {
+	if err := d.connect(t.Context(), address); err != nil {
 		return nil, err
+	}
+	t.Cleanup(d.connection().Close)
+	return d, nil
+}
+
+func (d *MQTTDevice) connect(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	client, err := mqtt.Connect(ctx, mqtt.Options{Address: address, ClientID: d.Name, User: d.Name + "@" + d.Namespace, Password: Token, Received: d.received})
+	if err != nil {
+		return err
 	}
 	d.mu.Lock()
 	d.client = client
 	d.mu.Unlock()
-	t.Cleanup(client.Close)
 	if _, err := client.Subscribe(ctx, "command///req/#"); err != nil {
-		return nil, fmt.Errorf("subscribe: %w", err)
+		return fmt.Errorf("subscribe: %w", err)
 	}
-	return d, nil
+	return nil
+}
+
+func (d *MQTTDevice) connection() *mqtt.Client {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.client
 }
 
 // Silence makes the device ignore commands from now on.
@@ -66,10 +115,10 @@ func (d *MQTTDevice) Silence() {
 }
 
 // Closed is closed when the connection has ended.
-func (d *MQTTDevice) Closed() <-chan struct{} { return d.client.Done() }
+func (d *MQTTDevice) Closed() <-chan struct{} { return d.connection().Done() }
 
 // Abort ends the connection without a word.
-func (d *MQTTDevice) Abort() { d.client.Abort() }
+func (d *MQTTDevice) Abort() { d.connection().Abort() }
 
 // Commands returns the commands that the device has received, oldest first.
 func (d *MQTTDevice) Commands() []MQTTCommand {
@@ -106,7 +155,7 @@ func (d *MQTTDevice) publish(topic string, envelope any) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return d.client.Publish(ctx, mqtt.Message{Topic: topic, Payload: payload})
+	return d.connection().Publish(ctx, mqtt.Message{Topic: topic, Payload: payload})
 }
 
 // received takes a message. A command is carried out by another goroutine, so that this one can
@@ -130,7 +179,8 @@ func (d *MQTTDevice) received(m mqtt.Message) bool {
 		return true
 	}
 	d.mu.Lock()
-	d.commands = append(d.commands, MQTTCommand{parts[5], command.Value.CorrelationID})
+	received := MQTTCommand{parts[5], command.Value.CorrelationID}
+	d.commands = append(d.commands, received)
 	isSilent := d.isSilent
 	d.mu.Unlock()
 	if isSilent {
@@ -140,26 +190,37 @@ func (d *MQTTDevice) received(m mqtt.Message) bool {
 	if list := command.Value.SoftwareModules; len(list) > 0 {
 		module = list[0].SoftwareModule
 	}
-	go d.carryOut(parts[4], parts[5], command.Value.CorrelationID, command.Headers["correlation-id"], module)
+	go d.carryOut(parts[4], received, command.Headers["correlation-id"], module)
 	return true
 }
 
-// carryOut accepts a command and reports its success.
-func (d *MQTTDevice) carryOut(request, subject, id string, correlation, module any) {
+// carryOut accepts a command and, if it is new, reports its success.
+func (d *MQTTDevice) carryOut(request string, command MQTTCommand, correlation, module any) {
+	subject, id := command.Subject, command.CorrelationID
+	d.mu.Lock()
+	if d.carried == nil {
+		d.carried = map[MQTTCommand]int{}
+	}
+	d.carried[command]++
+	isNew := d.carried[command] == 1
+	d.mu.Unlock()
 	response := d.publish("command///res/"+request+"/204", map[string]any{
 		"topic": d.Namespace + "/" + d.Name + "/things/live/messages/" + subject, "headers": map[string]any{"correlation-id": correlation},
 		"path": "/features/SoftwareUpdatable/outbox/messages/" + subject, "status": 204,
 	})
-	if response != nil {
-		return // the connection has ended
+	if !isNew || response != nil && !d.keeps {
+		return
 	}
 	statuses := []string{"STARTED", "DOWNLOADING", "DOWNLOADED", "INSTALLING", "INSTALLED", "FINISHED_SUCCESS"}
 	if subject == "cancel" {
 		statuses = []string{"FINISHED_CANCELED"}
 	}
 	for _, status := range statuses {
-		if d.Report(id, status, module) != nil {
-			return
+		for d.Report(id, status, module) != nil {
+			if !d.keeps || d.t.Context().Err() != nil {
+				return
+			}
+			time.Sleep(retryInterval)
 		}
 	}
 }
