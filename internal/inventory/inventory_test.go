@@ -378,6 +378,34 @@ func TestInventoryIsNeverAboveItsSize(t *testing.T) {
 	}
 }
 
+func TestFeaturesShareTheRoom(t *testing.T) {
+	s := applied(&v1alpha1.TargetInventoryStatus{}, Report{Feature: feature("a"), Installed: many(300)})
+	s = applied(s, Report{Feature: feature("b"), Installed: many(400), Context: many(10)})
+	checkSize(t, s)
+	if len(s.Installed) != 512 || s.Features[0].TruncatedInstalled != 0 || s.Features[1].TruncatedInstalled != 188 || s.Features[1].TruncatedContext != 10 {
+		t.Errorf("%d installed, features %+v", len(s.Installed), s.Features)
+	}
+	s = applied(s, Report{Installed: many(5)}) // attributes go first
+	if checkSize(t, s); s.Truncated != 203 || s.Installed[4].Feature != "" {
+		t.Errorf("with attributes %d entries do not fit", s.Truncated)
+	}
+}
+
+func TestHistoryIsNeverAboveItsSize(t *testing.T) {
+	s := &v1alpha1.TargetInventoryStatus{}
+	for i := range 30 {
+		list := many(40)
+		for j := range list {
+			list[j].Group, list[j].Version = strings.Repeat("<", 100), fmt.Sprint(i)
+		}
+		s = applied(s, Report{Feature: feature("app"), Installed: list})
+		checkSize(t, s)
+	}
+	if n := len(s.History); n < 7 || n > 10 || s.History[n-1].Omitted == 0 {
+		t.Errorf("the history has %d changes", n)
+	}
+}
+
 func checkSize(t *testing.T, s *v1alpha1.TargetInventoryStatus) {
 	t.Helper()
 	bytes := func(v any) int {

@@ -199,6 +199,8 @@ func TestResultsDoNotWaitForInventories(t *testing.T) {
 	if _, err := d.Deployment(t.Context(), dev0, state.DeployID); err != nil {
 		t.Fatal(err)
 	}
+	d.reports(t, appOf("1"))
+	d.sync()
 	blocked := make(chan struct{})
 	w.set(func(w *world) {
 		w.beforeWrite = func(o client.Object) error {
@@ -208,7 +210,7 @@ func TestResultsDoNotWaitForInventories(t *testing.T) {
 			return nil
 		}
 	})
-	if err := d.Inventory(t.Context(), dev0, appOf("1")); err != nil {
+	if err := d.Inventory(t.Context(), dev0, appOf("2")); err != nil {
 		t.Fatal(err)
 	}
 	w.wait(inventoryDelay)
@@ -227,13 +229,13 @@ func TestResultsDoNotWaitForInventories(t *testing.T) {
 	}() {
 		time.Sleep(time.Millisecond)
 	}
-	if err := d.Inventory(t.Context(), dev0, appOf("2")); err != nil { // while the first one is being written
+	if err := d.Inventory(t.Context(), dev0, appOf("1")); err != nil { // while another one is being written
 		t.Fatal(err)
 	}
 	close(blocked)
 	<-flushed
 	d.reports(t)
-	if w.installedOn() != "2" {
+	if w.installedOn() != "1" {
 		t.Errorf("installed is %q", w.installedOn())
 	}
 }
@@ -376,5 +378,47 @@ func TestSoftwareInAttributesIsStored(t *testing.T) {
 	send(deviceapi.RemoveAttributes, map[string]*string{"sw.org.example.app": nil})
 	if w.installedOn() != "" {
 		t.Errorf("after the attribute was removed %q is installed", w.installedOn())
+	}
+}
+
+// TestInventoriesAddNoWriteOfTargets: a device with 200 entries that reports its software around an
+// update costs the same writes of its Target as one that reports none.
+func TestInventoriesAddNoWriteOfTargets(t *testing.T) {
+	update := func(reports bool) map[string]int {
+		w := newWorld(t, 1)
+		d := w.deviceAPI(Options{})
+		writes := map[string]int{}
+		w.set(func(w *world) { w.afterWrite = func(o client.Object) { writes[fmt.Sprintf("%T", o)]++ } })
+		report := func(version string, more ...deviceapi.Inventory) {
+			if !reports {
+				return
+			}
+			i := appOf(version)
+			for n := range 199 {
+				i.Installed = append(i.Installed, deviceapi.Software{Group: "org.example", Name: fmt.Sprint("lib", n), Version: "1"})
+			}
+			d.reports(t, append([]deviceapi.Inventory{i}, more...)...)
+			d.sync()
+		}
+		report("1")
+		clear(writes)
+		state, err := d.State(t.Context(), dev0, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Deployment(t.Context(), dev0, state.DeployID); err != nil {
+			t.Fatal(err)
+		}
+		report("1", ended("1", "DOWNLOADING"), ended("1", "INSTALLING"))
+		report("2", ended("1", "FINISHED_SUCCESS"))
+		if err := d.Report(t.Context(), dev0, action.Report{ID: state.DeployID, Event: action.Succeed}); err != nil {
+			t.Fatal(err)
+		}
+		report("2")
+		return writes
+	}
+	with, without := update(true), update(false)
+	if with["*v1alpha1.Target"] != without["*v1alpha1.Target"] || with["*v1alpha1.TargetInventory"] != 1 || without["*v1alpha1.TargetInventory"] != 0 {
+		t.Errorf("writes with an inventory: %v, without: %v", with, without)
 	}
 }
