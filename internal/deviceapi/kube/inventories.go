@@ -90,11 +90,19 @@ func (n *inventories) changed(old, now client.Object) {
 			n.release(key, d)
 		}
 	case nil:
-		if t, ok := old.(*v1alpha1.Target); ok {
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			if d := n.devices[client.ObjectKeyFromObject(t)]; d != nil && d.target == t.UID {
-				n.drop(client.ObjectKeyFromObject(t), d)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		key := client.ObjectKeyFromObject(old)
+		d := n.devices[key]
+		switch o := old.(type) {
+		case *v1alpha1.Target:
+			if d != nil && d.target == o.UID {
+				n.drop(key, d)
+			}
+		case *v1alpha1.TargetInventory:
+			if d != nil && d.stored != nil && d.stored.UID == o.UID {
+				d.stored = nil
+				n.release(key, d)
 			}
 		}
 	}

@@ -314,6 +314,21 @@ func TestInventoryOfADeletedTarget(t *testing.T) {
 	}
 }
 
+func TestDeletedInventoryIsWrittenAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.deviceAPI(Options{})
+	d.reports(t, appOf("1"))
+	d.sync()
+	d.reports(t, appOf("2"))
+	if err := w.server.Delete(t.Context(), w.inventory()); err != nil { // before the cache has the second write
+		t.Fatal(err)
+	}
+	d.sync()
+	if d.reports(t, appOf("2")); w.installedOn() != "2" {
+		t.Errorf("installed is %q", w.installedOn())
+	}
+}
+
 func TestUnreadableInventoryIsNotChanged(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.deviceAPI(Options{})
