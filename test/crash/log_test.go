@@ -4,8 +4,11 @@
 package crash
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -44,10 +47,14 @@ func (l *errorLog) Error(err error, message string, values ...any) {
 	l.lines = append(l.lines, fmt.Sprintf("%s: %v%s %+v", message, err, l.context, values))
 }
 
-// isFaults reports whether an error is caused by the fault or by the end of a process, whose calls
-// are canceled and whose device API is closed.
-func isFaults(line string) bool {
-	return strings.Contains(line, injected) || strings.Contains(line, "context canceled") || strings.Contains(line, "use of closed network connection")
+// explained are parts of error lines about the fault, about the end of a process, whose calls are
+// canceled and whose device API is closed, and about requests that reach their time limit because
+// the machine is busy.
+var explained = []string{injected, context.Canceled.Error(), net.ErrClosed.Error(), context.DeadlineExceeded.Error()}
+
+// isExplained reports whether an error line has one of these causes.
+func isExplained(line string) bool {
+	return slices.ContainsFunc(explained, func(part string) bool { return strings.Contains(line, part) })
 }
 
 // of returns the error lines about a namespace that no fault explains.
@@ -64,7 +71,7 @@ func (b *book) of(namespace string) []string {
 			b.read = map[int]bool{}
 		}
 		b.read[i] = true
-		if !isFaults(line) {
+		if !isExplained(line) {
 			bad = append(bad, line)
 		}
 	}
@@ -77,7 +84,7 @@ func (b *book) withoutRun() error {
 	defer b.mu.Unlock()
 	var bad []string
 	for i, line := range b.lines {
-		if !b.read[i] && !isFaults(line) {
+		if !b.read[i] && !isExplained(line) {
 			bad = append(bad, line)
 		}
 	}

@@ -43,10 +43,11 @@ func (l *errorLog) WithValues(values ...any) logr.LogSink {
 	return &errorLog{l.errorLines, l.context + fmt.Sprintf(" %+v", values)}
 }
 
-// Error keeps the line, except client-go's line about a response that it was reading when the
-// request was canceled: Goshawk cancels its requests when a process ends.
+// Error keeps the line, with two exceptions: client-go's line about a response that it was reading
+// when the request was canceled, because Goshawk cancels its requests when a process ends; and a
+// request that reached its time limit, because the machine may be busy.
 func (l *errorLog) Error(err error, message string, values ...any) {
-	if errors.Is(err, context.Canceled) && message == "Unexpected error when reading response body" {
+	if errors.Is(err, context.Canceled) && message == "Unexpected error when reading response body" || errors.Is(err, context.DeadlineExceeded) {
 		return
 	}
 	l.mu.Lock()
