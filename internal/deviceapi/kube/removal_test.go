@@ -95,6 +95,9 @@ func TestRefusedRemoval(t *testing.T) {
 			if a.State != v1alpha1.ActionError || a.StatusCode != v1alpha1.CodeRemoveNotSupported || a.FailureMessage != refusal.Message || a.Source.Name != "rollout" {
 				t.Errorf("the action is %+v", a)
 			}
+			if asked := a.History[0].State == v1alpha1.ActionWaitingForConfirmation; asked != (tt.confirm && tt.fetch) {
+				t.Errorf("the device was asked for a confirmation: %t; the history is %+v", asked, a.History)
+			}
 			if err := d.Refuse(ctx, dev0, firstID, refusal); !errors.Is(err, deviceapi.ErrGone) {
 				t.Errorf("the second refusal: %v", err)
 			}
