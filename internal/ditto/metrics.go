@@ -13,8 +13,9 @@ import (
 
 // metrics are never labeled by device, because a fleet is too large for labels.
 type metrics struct {
-	messages, commands, refused *prometheus.CounterVec
-	devices                     prometheus.Gauge
+	messages, commands, responses, refused *prometheus.CounterVec
+	handling                               prometheus.Histogram
+	devices                                prometheus.Gauge
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -27,6 +28,15 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "goshawk_ditto_commands_total",
 			Help: "Commands that were sent to devices over MQTT, by subject.",
 		}, []string{"subject"}),
+		responses: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "goshawk_ditto_responses_total",
+			Help: "Responses of devices to commands, by subject and result (accepted, busy, refused).",
+		}, []string{"subject", "result"}),
+		handling: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "goshawk_ditto_handling_seconds",
+			Help:    "Time from the receipt of a message until it may be acknowledged (PUBACK).",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "goshawk_ditto_refused_total",
 			Help: "What was refused: connection (wrong credentials), message (wrong content, or about another device), rate (beyond the rate of the device), failed (the device API failed).",
@@ -36,5 +46,6 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}),
 	}
 	return m, errors.Join(collectors.Register(registerer, &m.messages), collectors.Register(registerer, &m.commands),
+		collectors.Register(registerer, &m.responses), collectors.Register(registerer, &m.handling),
 		collectors.Register(registerer, &m.refused), collectors.Register(registerer, &m.devices))
 }

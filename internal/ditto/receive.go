@@ -40,7 +40,9 @@ func sleep(ctx context.Context, wait time.Duration) error {
 // and is sent again. One that is wrong is dropped, because it would be wrong again; if it asks for
 // a response, that says what is wrong.
 func (s *Server) Received(ctx context.Context, sender deviceapi.Device, id ConnectionID, m Message) error {
+	started := time.Now()
 	err := s.receive(ctx, sender, id, m)
+	s.metrics.handling.Observe(time.Since(started).Seconds())
 	bad, isBad := errors.AsType[deviceapi.BadRequest](err)
 	switch {
 	case err == nil:

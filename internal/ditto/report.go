@@ -455,6 +455,22 @@ func (session *session) remember(f deviceapi.Feature) {
 	session.processed[f.ID] = processed{last: hashOf(f.LastOperation), lastFailed: hashOf(f.LastFailedOperation)}
 }
 
+// countResponse counts a response to a command. A device may send any word as the operation, and
+// only those of commands are counted.
+func (r *received) countResponse(operation string, status int) {
+	if !slices.Contains([]string{wire.Install, wire.Download, wire.Remove, wire.Cancel, wire.CancelRemove}, operation) {
+		return
+	}
+	result := "refused"
+	switch {
+	case status < http.StatusBadRequest:
+		result = "accepted"
+	case isTemporary(status):
+		result = "busy"
+	}
+	r.metrics.responses.WithLabelValues(operation, result).Inc()
+}
+
 // response handles the response of a device to a command.
 func (r *received) response(ctx context.Context, topic wire.Topic) error {
 	id, operation, at, ok := parseRequestID(topic.RequestID)
@@ -468,6 +484,7 @@ func (r *received) response(ctx context.Context, topic wire.Topic) error {
 		return err
 	}
 	r.metrics.messages.WithLabelValues("response").Inc()
+	r.countResponse(operation, topic.Status)
 	if isTemporary(topic.Status) {
 		r.note("A device cannot take a command now; it is sent again at its next connection", r.session.device, fmt.Errorf("status %d", topic.Status))
 		return nil
