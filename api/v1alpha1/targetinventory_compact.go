@@ -9,8 +9,10 @@ import "unique"
 // devices share their memory. It is never changed.
 // +kubebuilder:object:generate=false
 type CompactInventory struct {
-	// Installed and Context have the entries of the status, in its order.
-	Installed, Context []unique.Handle[InventorySoftware]
+	// Installed has the entries of status.installed, in its order.
+	Installed []unique.Handle[InventorySoftware] `json:"-"`
+	// Context has the entries of status.context, in its order.
+	Context []unique.Handle[InventorySoftware] `json:"-"`
 }
 
 // DeepCopy returns the same object, because it is never changed.
