@@ -4,9 +4,14 @@
 package stories
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -14,6 +19,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/internal/devicesim/mqtt"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
@@ -110,4 +116,99 @@ func TestRemovalByAssignments(t *testing.T) {
 	})
 	started := action.Newest(&w.Target(names[1]).Status).ID
 	w.EventuallyTarget(names[1], "polls without a second action", func(t *v1alpha1.Target) bool { return action.Newest(&t.Status).ID == started })
+}
+
+// A rollout removes software from a fleet: of devices with SoftwareUpdatable two remove all of it,
+// and one a part, in the order of an agent that stops at the first failure; a device that uses DDI
+// fails, and one that has none of the software needs nothing.
+func TestRemovalFromAFleet(t *testing.T) {
+	w := world.New(t)
+	whole, partly := w.Targets("whole", 2, nil), w.Targets("partly", 1, nil)[0]
+	without, polling := w.Targets("without", 1, nil)[0], w.Targets("polling", 1, nil)[0]
+	connected(w, whole...)
+	removesPartly(w, partly)
+	w.Devices(devicesim.Obedient, polling)
+	w.EventuallyTarget(without, "is reconciled", func(t *v1alpha1.Target) bool { return t.Status.UID != "" })
+	reportInventory(w, without, v1alpha1.InventorySoftware{Group: "acme", Name: "app", Version: "1.3"})
+	w.ApplySpec("Rollout", "cleanup", `{update: {`+removal+`}, errorThreshold: 80, stabilizationSeconds: 0}`)
+	r := w.EventuallyRollout("cleanup", "has finished", func(r *v1alpha1.Rollout) bool { return r.Status.State == v1alpha1.RolloutFinished })
+	if c := r.Status.Targets; c.Succeeded != 3 || c.Failed != 2 {
+		t.Errorf("the counts are %+v", *c)
+	}
+	if a := action.Newest(&w.Target(whole[0]).Status); a.State != v1alpha1.ActionFinished || a.Remove[0].State != v1alpha1.ActionFinished || w.Target(whole[0]).Status.Installed != nil {
+		t.Errorf("the removal of all is %+v", a)
+	}
+	failed := w.Target(partly)
+	a := action.Newest(&failed.Status)
+	if a.State != v1alpha1.ActionError || a.StatusCode != "17" || a.Remove[0].State != v1alpha1.ActionFinished || a.Remove[1].State != v1alpha1.ActionError {
+		t.Errorf("the partial removal is %+v", a)
+	}
+	if action.IsConsistent(&failed.Status) {
+		t.Error("the device that removed a part is consistent")
+	}
+	if a := action.Newest(&w.Target(polling).Status); a.StatusCode != v1alpha1.CodeRemoveNotSupported {
+		t.Errorf("the action of the device that uses DDI is %+v", a)
+	}
+	if a := action.Newest(&w.Target(without).Status); a != nil {
+		t.Errorf("the target without the software has the action %+v", a)
+	}
+}
+
+// removesPartly connects a device that removes the first entry of a removal, and fails with the
+// second one.
+func removesPartly(w *world.World, name string) {
+	w.T.Helper()
+	var client atomic.Pointer[mqtt.Client]
+	var running sync.WaitGroup
+	publish := func(path string, value any) {
+		payload, err := json.Marshal(map[string]any{"topic": w.Namespace + "/" + name + "/things/twin/commands/modify", "headers": map[string]any{"response-required": false}, "path": path, "value": value})
+		if err == nil {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // the last report may outlast the test
+			defer cancel()
+			err = client.Load().Publish(ctx, mqtt.Message{Topic: "e", Payload: payload})
+		}
+		if err != nil {
+			w.T.Error(err)
+		}
+	}
+	received := func(m mqtt.Message) bool {
+		var command struct {
+			Value struct {
+				CorrelationID string           `json:"correlationId"`
+				Software      []map[string]any `json:"software"`
+			}
+		}
+		if !strings.HasPrefix(m.Topic, "command///req/") {
+			return true
+		}
+		if err := json.Unmarshal(m.Payload, &command); err != nil || !strings.HasSuffix(m.Topic, "/remove") || len(command.Value.Software) != 2 {
+			w.T.Errorf("%s received %s on %s: %v", name, m.Payload, m.Topic, err)
+			return true
+		}
+		running.Go(func() { // so that this function can receive the acknowledgements
+			first, second := command.Value.Software[:1], command.Value.Software[1:]
+			for _, s := range []map[string]any{{"status": "REMOVING", "software": first}, {"status": "REMOVED", "software": first}, {"status": "REMOVING", "software": second},
+				{"status": "FINISHED_ERROR", "software": second, "statusCode": "17"}, {"status": "FINISHED_SUCCESS", "software": first}} {
+				s["correlationId"] = command.Value.CorrelationID
+				publish("/features/SoftwareUpdatable/properties/status/lastOperation", s)
+			}
+		})
+		return true
+	}
+	w.Eventually("a connection of "+name, func() string {
+		c, err := mqtt.Connect(w.T.Context(), mqtt.Options{Address: w.MQTT, ClientID: name, User: name + "@" + w.Namespace, Password: world.Token, Received: received})
+		if err != nil {
+			return err.Error()
+		}
+		client.Store(c)
+		return ""
+	})
+	w.T.Cleanup(func() { running.Wait(); client.Load().Close() })
+	if _, err := client.Load().Subscribe(w.T.Context(), "command///req/#"); err != nil {
+		w.T.Fatal(err)
+	}
+	publish("/features/SoftwareUpdatable", map[string]any{
+		"definition": []string{"org.eclipse.hawkbit.swupdatable:SoftwareUpdatable:2.0.0"},
+		"properties": map[string]any{"status": map[string]any{"softwareModuleType": "software", "lastOperation": nil}},
+	})
 }
