@@ -6,6 +6,7 @@ package ditto
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"sync"
@@ -141,6 +142,9 @@ func (s *Server) Authorize(ctx context.Context, c Connection) (deviceapi.Device,
 	}
 	s.note("Refused a connection", device, err, "address", c.Peer)
 	s.metrics.refused.WithLabelValues("connection").Inc()
+	if _, isBad := errors.AsType[deviceapi.BadRequest](err); isBad {
+		err = fmt.Errorf("%w: %w", deviceapi.ErrUnauthorized, err) // a user name that cannot be right
+	}
 	return deviceapi.Device{}, err
 }
 
