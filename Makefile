@@ -112,7 +112,7 @@ demo: up ## Show a fleet of simulated devices, a rollout, and a stop in the term
 	@go build -o bin/goshawk-demo ./cmd/goshawk-demo
 	@$(ASSETS)/kubectl --kubeconfig=.goshawk/kubeconfig apply --server-side --force-conflicts -k config/samples >/dev/null
 	@echo "samples: applied to namespace fleet"
-	@KUBECONFIG="$(CURDIR)/.goshawk/kubeconfig" KUBEBUILDER_ASSETS="$(ASSETS)" bin/goshawk-demo --device-api="http://127.0.0.1:$(or $(GOSHAWK_DEVICE_API_PORT),8080)"
+	@KUBECONFIG="$(CURDIR)/.goshawk/kubeconfig" KUBEBUILDER_ASSETS="$(ASSETS)" bin/goshawk-demo --device-api="http://127.0.0.1:$(or $(GOSHAWK_DEVICE_API_PORT),8080)" --mqtt="127.0.0.1:$(or $(GOSHAWK_MQTT_PORT),1883)"
 
 .PHONY: clean
 clean: ## Stop all processes and remove bin/ and .goshawk/ (Go's cache stays, so the next `make controlplane` is short).

@@ -41,12 +41,14 @@ type fleet struct {
 	devices   []devicesim.Device
 	targets   []*v1alpha1.Target
 	tokens    *corev1.Secret
+	// hasMQTT means that one of five devices uses MQTT.
+	hasMQTT bool
 }
 
 // newFleet returns a fleet of count devices: three gateways to two sensors. Of both, one of twenty
 // is in the lab.
-func newFleet(namespace string, count int) fleet {
-	f := fleet{namespace: namespace, tokens: &corev1.Secret{
+func newFleet(namespace string, count int, hasMQTT bool) fleet {
+	f := fleet{namespace: namespace, hasMQTT: hasMQTT, tokens: &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: tokensName},
 		Type:       tokensType,
 		Data:       map[string][]byte{},
@@ -79,10 +81,25 @@ func (f *fleet) add(hardware string, i int) {
 			TokenSecretRef: &v1alpha1.SecretKeyReference{Name: tokensName, Key: name},
 		},
 	})
+	var types []string
+	if f.hasMQTT && i%5 == 0 {
+		types = []string{"os", "app"}
+	}
 	f.devices = append(f.devices, devicesim.Device{
-		ID: name, Token: token, FailCode: []string{"28", "110"}[i%2], // no space left, timed out
+		ID: name, ModuleTypes: types, Token: token, FailCode: []string{"28", "110"}[i%2], // no space left, timed out
 		Attributes: map[string]string{"hwRevision": string(rune('A' + i%2))},
 	})
+}
+
+// polling returns the number of devices with DDI.
+func (f *fleet) polling() int {
+	n := 0
+	for _, d := range f.devices {
+		if len(d.ModuleTypes) == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // releases returns the modules and sets of two versions: a good one, and a bad one that is stopped.

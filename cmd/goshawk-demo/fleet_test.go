@@ -17,9 +17,15 @@ import (
 )
 
 func TestEveryDeviceHasItsTargetAndToken(t *testing.T) {
-	f := newFleet("demo", 200)
+	f := newFleet("demo", 200, true)
 	if f.tokens.Type != kube.TokenSecretType {
 		t.Errorf("the device API does not read Secrets of type %s", f.tokens.Type)
+	}
+	if got := f.polling(); got != 160 {
+		t.Errorf("%d devices poll, want 160", got)
+	}
+	if without := newFleet("demo", 200, false); without.polling() != 200 {
+		t.Errorf("without MQTT %d devices poll, want 200", without.polling())
 	}
 	names := map[string]bool{}
 	for i, target := range f.targets {
@@ -46,7 +52,7 @@ func TestDefaultSeedCausesNoAutomaticPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := goodRollout("demo", noon)
-	groups, err := grouping.Partition(r, newFleet("demo", o.devices).targets, nil)
+	groups, err := grouping.Partition(r, newFleet("demo", o.devices, true).targets, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +73,7 @@ func TestDefaultSeedCausesNoAutomaticPause(t *testing.T) {
 }
 
 func TestBadRolloutHasAllTargets(t *testing.T) {
-	groups, err := grouping.Partition(badRollout("demo", noon), newFleet("demo", 200).targets, nil)
+	groups, err := grouping.Partition(badRollout("demo", noon), newFleet("demo", 200, true).targets, nil)
 	if err != nil || len(groups) != 1 || len(groups[0].Targets) != 200 {
 		t.Errorf("%d groups, error %v; want one group of 200", len(groups), err)
 	}

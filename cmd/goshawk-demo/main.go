@@ -44,6 +44,7 @@ func main() {
 
 type options struct {
 	deviceAPI string
+	mqtt      string
 	seed      int64
 	devices   int
 	patience  time.Duration
@@ -53,6 +54,7 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("goshawk-demo", flag.ContinueOnError)
 	flags.StringVar(&o.deviceAPI, "device-api", "http://127.0.0.1:8080", "URL of Goshawk's device API")
+	flags.StringVar(&o.mqtt, "mqtt", "127.0.0.1:1883", "address of Goshawk's MQTT broker, which one of five devices uses; empty: none")
 	flags.Int64Var(&o.seed, "seed", 7, "number that determines the behavior of the devices")
 	flags.IntVar(&o.devices, "devices", 200, "number of devices, 20 to 2000")
 	flags.DurationVar(&o.patience, "patience", 3*time.Minute, "maximum time of a rollout, after which the demo fails")

@@ -41,7 +41,7 @@ learn that it is bad, and commit one field of its DistributionSet:
 	if err != nil {
 		return err
 	}
-	d.screen.print("\nCommitted at %s, when %d devices had started. Each device polls twice more.\n", c.sent.Format("15:04:05.000"), started)
+	d.screen.print("\nCommitted at %s, when %d devices had started. Each device with DDI polls twice more.\n", c.sent.Format("15:04:05.000"), started)
 	v, err := d.watch(ctx, r, startTime, c)
 	if err != nil {
 		return err
@@ -56,8 +56,8 @@ func (d *demo) watch(ctx context.Context, r *v1alpha1.Rollout, startTime time.Ti
 		if r.Status.State != v1alpha1.RolloutStopped || r.Status.FinishedAt == nil {
 			return false
 		}
-		v = evaluate(d.recorder.Events(), len(d.fleet.devices), startTime, c)
-		return v.askedTwice == v.devices || time.Since(c.acknowledged) > longestWatch
+		v = evaluate(d.recorder.Events(), len(d.fleet.devices), d.fleet.polling(), startTime, c)
+		return v.askedTwice == v.polling || time.Since(c.acknowledged) > longestWatch
 	})
 	if err != nil {
 		return v, err

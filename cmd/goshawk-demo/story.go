@@ -46,7 +46,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.checkDeviceAPI(ctx); err != nil {
 		return fmt.Errorf("no device API at %s: %w; start one with make up, or set --device-api", d.deviceAPI, err)
 	}
-	d.fleet = newFleet(namespace, d.options.devices)
+	d.fleet = newFleet(namespace, d.options.devices, d.mqtt != "")
 	d.screen.title("1. A fleet")
 	if err := d.createFleet(ctx); err != nil {
 		return err
@@ -116,15 +116,16 @@ func (d *demo) createFleet(ctx context.Context) error {
 		return err
 	}
 	d.devices, err = devicesim.New(devicesim.Config{
-		BaseURL: d.deviceAPI, Tenant: namespace, Devices: d.fleet.devices, Mix: behaviors, Seed: d.seed,
+		BaseURL: d.deviceAPI, MQTT: devicesim.MQTT{Address: d.mqtt}, Tenant: namespace, Devices: d.fleet.devices, Mix: behaviors, Seed: d.seed,
 		Jitter: 0.2, StepTime: 300 * time.Millisecond, Steps: 3, Observer: d.recorder.Observe,
 	})
 	if err != nil {
 		return err
 	}
 	d.screen.print(`Namespace %s has %d Targets now, gateways and sensors (%s).
-As many simulated devices poll %s:
-%s.`, namespace, len(d.fleet.targets), seconds(time.Since(start)), d.deviceAPI, d.behaviorCounts())
+Of as many simulated devices, %d poll %s, and %d
+are connected by MQTT:
+%s.`, namespace, len(d.fleet.targets), seconds(time.Since(start)), d.fleet.polling(), d.deviceAPI, len(d.fleet.devices)-d.fleet.polling(), d.behaviorCounts())
 	return nil
 }
 

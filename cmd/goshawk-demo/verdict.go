@@ -18,7 +18,8 @@ const tolerance = time.Second
 
 // verdict is what the devices and Goshawk recorded about a stop.
 type verdict struct {
-	devices int
+	// devices is the number of devices, of which polling use DDI.
+	devices, polling int
 	// started is the number of devices that got the update. Of them, finished reported a result
 	// before the cancel reached them, canceled accepted the cancel, and the others reported a
 	// result after the action was closed.
@@ -37,8 +38,8 @@ type verdict struct {
 }
 
 // evaluate returns the verdict for the events since the start of the update, without record.
-func evaluate(events []devicesim.Event, devices int, startTime time.Time, c stopCommit) verdict {
-	v := verdict{devices: devices}
+func evaluate(events []devicesim.Event, devices, polling int, startTime time.Time, c stopCommit) verdict {
+	v := verdict{devices: devices, polling: polling}
 	started, polls := map[string]bool{}, map[string]int{}
 	for _, e := range events {
 		if e.At.Before(startTime) {
@@ -83,7 +84,7 @@ func (v verdict) text(c stopCommit, stopped time.Time) string {
 		fmt.Fprintf(&out, "  %4d were fetching the deployment at that moment and got 404\n", n)
 	}
 	fmt.Fprintf(&out, "  %4d had not asked for it\n", v.devices-max(v.started, v.record.started))
-	fmt.Fprintf(&out, "  %4d started after the commit; since then %d of %d devices have polled at least twice, %d polls in all\n", v.late, v.askedTwice, v.devices, v.polls)
+	fmt.Fprintf(&out, "  %4d started after the commit; since then %d of %d devices with DDI have polled at least twice, %d polls in all\n", v.late, v.askedTwice, v.polling, v.polls)
 	fmt.Fprintf(&out, "After the commit was sent (the API server had stored it after %s):\n", seconds(c.acknowledged.Sub(c.sent)))
 	fmt.Fprintf(&out, "  %s until the last device started\n", seconds(max(v.lastStart.Sub(c.sent), 0)))
 	fmt.Fprintf(&out, "  %s until the rollout was Stopped", seconds(stopped.Sub(c.sent)))

@@ -40,8 +40,8 @@ func TestEvaluate(t *testing.T) {
 		event(devicesim.Canceled, "d", 1210, 1220), // its action was withdrawn before it started
 		event(devicesim.Polled, "d", 3200, 3210),
 	}
-	got := evaluate(events, 5, noon, committed)
-	want := verdict{devices: 5, started: 3, finished: 1, canceled: 1, lastStart: at(1060), lastAsked: at(990), polls: 3, askedTwice: 1}
+	got := evaluate(events, 5, 4, noon, committed)
+	want := verdict{devices: 5, polling: 4, started: 3, finished: 1, canceled: 1, lastStart: at(1060), lastAsked: at(990), polls: 3, askedTwice: 1}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(verdict{}, record{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -74,7 +74,7 @@ func TestAFailedStopIsAnError(t *testing.T) {
 }
 
 func TestALateStartIsCounted(t *testing.T) {
-	v := evaluate([]devicesim.Event{event(devicesim.Started, "a", 1041, 1050)}, 5, noon, committed)
+	v := evaluate([]devicesim.Event{event(devicesim.Started, "a", 1041, 1050)}, 5, 4, noon, committed)
 	if v.late != 1 || !strings.Contains(v.text(committed, at(1020)), "   1 started after the commit") {
 		t.Errorf("a device that asked after the commit was acknowledged and started is not reported:\n%s", v.text(committed, at(1020)))
 	}
