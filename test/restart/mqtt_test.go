@@ -7,16 +7,22 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"k8s.io/client-go/rest"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/ditto/broker"
 	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 	"github.com/goshawk-dev/goshawk/test/cluster"
@@ -135,18 +141,93 @@ func TestKilledDuringAnUpdateOverMQTT(t *testing.T) {
 	}
 }
 
+// TestExternalBrokerIsRestarted: a rollout that starts while the external broker does not run
+// reaches its devices when it runs again, once.
+func TestExternalBrokerIsRestarted(t *testing.T) {
+	program, err := exec.LookPath("mosquitto")
+	if err != nil {
+		if os.Getenv("GOSHAWK_REQUIRE_MOSQUITTO") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip("this test needs mosquitto, which is not installed: run `apt-get install mosquitto`")
+	}
+	t.Parallel()
+	config, c := cluster.Start(t)
+	w := &world.World{T: t, Client: c, Namespace: cluster.Namespace(t), MQTT: ports.Free(t), HasExternalBroker: true}
+	folder := t.TempDir()
+	_, port, err := net.SplitHostPort(w.MQTT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := fmt.Sprintf("user root\nlistener %s 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\n", port, folder)
+	if err := os.WriteFile(filepath.Join(folder, "mosquitto.conf"), []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	startBroker := func() (stop func()) {
+		command := exec.Command(program, "-c", filepath.Join(folder, "mosquitto.conf"))
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return sync.OnceFunc(func() {
+			_ = command.Process.Signal(syscall.SIGTERM)
+			_ = command.Wait()
+		})
+	}
+	stopBroker := startBroker()
+	defer func() { stopBroker() }()
+	stop := startMQTT(context.Background(), w, config, nil)
+	defer func() {
+		if err := stop(); err != nil {
+			t.Errorf("Goshawk ended with %v", err)
+		}
+	}()
+	names := w.Targets("device", 2, nil)
+	devices := make([]*world.MQTTDevice, len(names))
+	for i, name := range names {
+		devices[i] = w.KeepConnected(name, "os")
+		w.EventuallyTarget(name, "has reported", func(target *v1alpha1.Target) bool {
+			if target.Status.LastSeen == nil { // the broker keeps nothing before Goshawk has connected for the first time
+				_ = devices[i].Serve("os")
+			}
+			return target.Status.LastSeen != nil
+		})
+	}
+	stopBroker()
+	w.Set("firmware-1", "1.0")
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 0}`)
+	w.EventuallyRollout("firmware-1", "has started", func(r *v1alpha1.Rollout) bool { return r.Status.StartedAt != nil })
+	stopBroker = startBroker()
+	for i, name := range names {
+		target := w.EventuallyTarget(name, "has the update", func(target *v1alpha1.Target) bool {
+			return target.Status.UpdateStatus == v1alpha1.UpdateStatusInSync
+		})
+		if actions := target.Status.Actions; len(actions) != 1 || actions[0].State != v1alpha1.ActionFinished {
+			t.Errorf("the actions of %s are %+v, want one that has finished", name, actions)
+		}
+		commands := devices[i].Commands()
+		for _, command := range commands { // one that is not acknowledged is sent again
+			if command != commands[0] {
+				t.Errorf("%s got another command: %v", name, commands)
+			}
+		}
+	}
+}
+
 // startMQTT starts a process that serves MQTT at the address of a world.
 func startMQTT(ctx context.Context, w *world.World, config *rest.Config, wrap func(http.RoundTripper) http.RoundTripper) (stop func() error) {
 	w.T.Helper()
-	listener, err := net.Listen("tcp", w.MQTT)
-	if err != nil {
+	var served manager.MQTTOptions
+	var err error
+	if w.HasExternalBroker {
+		served.External = broker.ExternalOptions{URL: "mqtt://" + w.MQTT}
+	} else if served.Listener, err = net.Listen("tcp", w.MQTT); err != nil {
 		w.T.Fatal(err)
 	}
 	config = rest.CopyConfig(config)
 	if wrap != nil {
 		config.Wrap(wrap)
 	}
-	_, stop, err = world.Start(ctx, manager.Options{MQTT: manager.MQTTOptions{Listener: listener}}, func(ctx context.Context, o manager.Options) error {
+	_, stop, err = world.Start(ctx, manager.Options{MQTT: served}, func(ctx context.Context, o manager.Options) error {
 		o.Namespace, o.WatchNamespaces = w.Namespace, []string{w.Namespace}
 		return manager.Run(ctx, config, o)
 	})

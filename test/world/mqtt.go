@@ -21,6 +21,8 @@ type MQTTDevice struct {
 	Namespace, Name string
 
 	t testing.TB
+	// events is the topic of what it reports, and requests the start of those of commands.
+	events, requests string
 	// keeps is set if the device connects again, and repeats reports that were not acknowledged.
 	keeps bool
 
@@ -51,7 +53,10 @@ func (w *World) Connect(name string) *MQTTDevice {
 // KeepConnected connects a device that serves a type of modules, and connects it again whenever its
 // connection ends, until the test ends.
 func (w *World) KeepConnected(name, moduleType string) *MQTTDevice {
-	d := &MQTTDevice{Namespace: w.Namespace, Name: name, t: w.T, keeps: true}
+	d := &MQTTDevice{Namespace: w.Namespace, Name: name, t: w.T, keeps: true, events: "e", requests: "command//"}
+	if w.HasExternalBroker {
+		d.events, d.requests = "event/"+w.Namespace+"/"+name, "command/"+w.Namespace+"/"+name
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	w.T.Cleanup(func() { cancel(); running.Wait() })
@@ -77,7 +82,7 @@ const retryInterval = 50 * time.Millisecond
 
 // ConnectTo connects a device to a broker until the test ends.
 func ConnectTo(t testing.TB, address, namespace, name string) (*MQTTDevice, error) {
-	d := &MQTTDevice{Namespace: namespace, Name: name, t: t}
+	d := &MQTTDevice{Namespace: namespace, Name: name, t: t, events: "e", requests: "command//"}
 	if err := d.connect(t.Context(), address); err != nil {
 		return nil, err
 	}
@@ -95,7 +100,7 @@ func (d *MQTTDevice) connect(ctx context.Context, address string) error {
 	d.mu.Lock()
 	d.client = client
 	d.mu.Unlock()
-	if _, err := client.Subscribe(ctx, "command///req/#"); err != nil {
+	if _, err := client.Subscribe(ctx, d.requests+"/req/#"); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	return nil
@@ -143,7 +148,7 @@ func (d *MQTTDevice) Report(correlationID, status string, module any) error {
 }
 
 func (d *MQTTDevice) modify(path string, value any) error {
-	return d.publish("e", map[string]any{
+	return d.publish(d.events, map[string]any{
 		"topic": d.Namespace + "/" + d.Name + "/things/twin/commands/modify", "headers": map[string]any{"response-required": false}, "path": path, "value": value,
 	})
 }
@@ -155,7 +160,11 @@ func (d *MQTTDevice) publish(topic string, envelope any) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return d.connection().Publish(ctx, mqtt.Message{Topic: topic, Payload: payload})
+	client := d.connection()
+	if client == nil {
+		return mqtt.ErrClosed
+	}
+	return client.Publish(ctx, mqtt.Message{Topic: topic, Payload: payload})
 }
 
 // received takes a message. A command is carried out by another goroutine, so that this one can
@@ -204,7 +213,7 @@ func (d *MQTTDevice) carryOut(request string, command MQTTCommand, correlation, 
 	d.carried[command]++
 	isNew := d.carried[command] == 1
 	d.mu.Unlock()
-	response := d.publish("command///res/"+request+"/204", map[string]any{
+	response := d.publish(d.requests+"/res/"+request+"/204", map[string]any{
 		"topic": d.Namespace + "/" + d.Name + "/things/live/messages/" + subject, "headers": map[string]any{"correlation-id": correlation},
 		"path": "/features/SoftwareUpdatable/outbox/messages/" + subject, "status": 204,
 	})

@@ -45,6 +45,9 @@ type World struct {
 	Namespace string
 	// DeviceAPI is the URL of the device API, and MQTT the address of its MQTT broker.
 	DeviceAPI, MQTT string
+	// HasExternalBroker means that MQTT is the address of an external broker. Its devices use
+	// topics with their names.
+	HasExternalBroker bool
 }
 
 // SystemNamespace is the namespace of Goshawk's own objects.
