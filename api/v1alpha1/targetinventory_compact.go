@@ -20,8 +20,12 @@ func (c *CompactInventory) DeepCopy() *CompactInventory { return c }
 
 // Compress moves installed and context to Compact, and drops what only users read: the history,
 // and of operations all but what identifies them. It is for the caches: never write a compressed
-// object.
+// object. A compressed object does not change: client-go transforms the objects of its first list
+// twice.
 func (t *TargetInventory) Compress() {
+	if t.Compact != nil {
+		return
+	}
 	s := &t.Status
 	t.Compact = &CompactInventory{Installed: handles(s.Installed), Context: handles(s.Context)}
 	s.Installed, s.Context, s.History, s.Conditions = nil, nil, nil, nil

@@ -182,6 +182,7 @@ func facts(s *v1alpha1.TargetInventoryStatus) Facts {
 func compressed(s *v1alpha1.TargetInventoryStatus) Facts {
 	f := facts(s)
 	f.object.Compress()
+	f.object.Compress() // as the caches do with the first list
 	return f
 }
 
