@@ -4,8 +4,11 @@
 package ditto_test
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -206,6 +209,38 @@ func TestWhoMayConnect(t *testing.T) {
 			t.Errorf("before the backend has read its objects: %v", err)
 		}
 		w.backend.Starting = false
+	})
+}
+
+func TestCertificateThatNamesTheDevice(t *testing.T) {
+	uri := func(text string) *url.URL {
+		parsed, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parsed
+	}
+	certificate := func(name string, uris ...*url.URL) []*x509.Certificate {
+		return []*x509.Certificate{{Subject: pkix.Name{CommonName: name}, URIs: uris}}
+	}
+	story(t, func(w *world) {
+		for name, test := range map[string]struct {
+			connection ditto.Connection
+			want       deviceapi.Device
+		}{
+			"a user name and a certificate":         {ditto.Connection{User: "dev-1@fleet", Certificates: certificate("dev-1")}, dev1},
+			"a URI in place of the user name":       {ditto.Connection{Certificates: certificate("dev-1", uri("https://x"), uri("goshawk://fleet/dev-1"))}, dev1},
+			"a URI of another device":               {ditto.Connection{Certificates: certificate("dev-1", uri("goshawk://fleet/dev-2"))}, deviceapi.Device{}},
+			"a certificate of another device":       {ditto.Connection{User: "dev-1@fleet", Certificates: certificate("dev-2", uri("goshawk://fleet/dev-1"))}, deviceapi.Device{}},
+			"neither a user name nor a URI":         {ditto.Connection{Certificates: certificate("dev-1")}, deviceapi.Device{}},
+			"a URI without a device":                {ditto.Connection{Certificates: certificate("dev-1", uri("goshawk://fleet"))}, deviceapi.Device{}},
+			"a user name without a namespace":       {ditto.Connection{User: "dev-1", Certificates: certificate("dev-1", uri("goshawk://fleet/dev-1"))}, deviceapi.Device{}},
+			"a URI of a namespace that is not here": {ditto.Connection{Certificates: certificate("dev-1", uri("goshawk://other/dev-1"))}, deviceapi.Device{}},
+		} {
+			if got, err := w.server.Authorize(w.Context(), test.connection); got != test.want || (err == nil) != (test.want != deviceapi.Device{}) {
+				t.Errorf("%s: %v, %v", name, got, err)
+			}
+		}
 	})
 }
 

@@ -175,11 +175,15 @@ var (
 
 const gatewayToken = "token of a gateway"
 
-// gatewayBackend accepts the token of a gateway for dev-2 and the gateway.
+// gatewayBackend accepts the token of a gateway for dev-2 and the gateway, and each certificate
+// whose common name is the controllerID.
 type gatewayBackend struct{ *deviceapitest.Backend }
 
 func (b gatewayBackend) Authorize(ctx context.Context, device deviceapi.Device, credentials deviceapi.Credentials) error {
 	if _, known := b.Tokens[device]; known && credentials.GatewayToken == gatewayToken && device != dev1 {
+		return nil
+	}
+	if len(credentials.Certificates) > 0 && credentials.Certificates[0].Subject.CommonName == device.ControllerID {
 		return nil
 	}
 	return b.Backend.Authorize(ctx, device, credentials)
