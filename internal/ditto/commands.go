@@ -170,6 +170,7 @@ func (session *session) denyConfirmation(ctx context.Context, id int32) error {
 	session.mu.Lock()
 	isDenied := session.denied == id
 	session.denied = id
+	session.mustResend = true // the action exists when it is confirmed, and its command was never sent
 	session.mu.Unlock()
 	if isDenied {
 		return nil
