@@ -527,16 +527,15 @@ func isTemporary(status int) bool {
 	return false
 }
 
-// refusal returns a report with what the device says about a command that it refuses.
+// refusal returns a report with what the device says about a command that it refuses. It is one
+// line, so that the failure of the action has the text of the device as well as the status.
 func (r *received) refusal(status int) action.Report {
 	e := wire.DecodeError(r.envelope.Value)
-	report := action.Report{StatusCode: cmp.Or(e.Code, strconv.Itoa(status)), Details: []string{fmt.Sprintf("the device refused the command with status %d", status)}}
-	for _, text := range []string{e.Message, e.Description} {
-		if text != "" {
-			report.Details = append(report.Details, text)
-		}
+	line := fmt.Sprintf("the device refused the command with status %d", status)
+	if says := slices.DeleteFunc([]string{e.Message, e.Description}, func(s string) bool { return s == "" }); len(says) > 0 {
+		line += ": " + strings.Join(says, "; ")
 	}
-	return report
+	return action.Report{StatusCode: cmp.Or(e.Code, strconv.Itoa(status)), Details: []string{line}}
 }
 
 // refused reports the failure of the part that the device refuses.

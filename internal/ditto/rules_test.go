@@ -149,17 +149,31 @@ func TestReportOfFeaturesAfterTheCommandDoesNotRedeliverAtOnce(t *testing.T) {
 	})
 }
 
+// TestDeviceRefusesACommand: the failure of the action has the code and the text of the device.
 func TestDeviceRefusesACommand(t *testing.T) {
-	story(t, func(w *world) {
-		d := w.online("app")
-		w.offer("app")
-		c := d.command(wire.Install)
-		d.respond(c, 400, wire.Error{Status: 400, Code: wire.CodeWrongParameter, Message: "correlationId must be a text"})
-		w.wantState(c.id(), v1alpha1.ActionError)
-		if a := w.action(c.id()); a.StatusCode != wire.CodeWrongParameter || !strings.Contains(a.Message, "correlationId must be a text") {
-			t.Errorf("the action has the code %q and the message %q", a.StatusCode, a.Message)
-		}
-	})
+	for name, test := range map[string]struct {
+		says wire.Error
+		want string
+	}{
+		"a message":           {wire.Error{Code: wire.CodeWrongParameter, Message: "no space left"}, "the device refused the command with status 400: no space left"},
+		"a description":       {wire.Error{Code: wire.CodeWrongParameter, Description: "only zip"}, "the device refused the command with status 400: only zip"},
+		"both":                {wire.Error{Code: wire.CodeWrongParameter, Message: "wrong file", Description: "only zip"}, "the device refused the command with status 400: wrong file; only zip"},
+		"neither, but a code": {wire.Error{Code: wire.CodeWrongParameter}, "the device refused the command with status 400"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(w *world) {
+				d := w.online("app")
+				w.offer("app")
+				c := d.command(wire.Install)
+				test.says.Status = 400
+				d.respond(c, 400, test.says)
+				w.wantState(c.id(), v1alpha1.ActionError)
+				if a := w.action(c.id()); a.StatusCode != wire.CodeWrongParameter || a.Message != test.want || a.FailureMessage != test.want {
+					t.Errorf("the action has the code %q, the message %q and the failure %q, want %q", a.StatusCode, a.Message, a.FailureMessage, test.want)
+				}
+			})
+		})
+	}
 }
 
 func TestDeviceThatIsBusyGetsTheCommandAgain(t *testing.T) {
