@@ -681,7 +681,21 @@ func TestAClientThatAcknowledgesNothing(t *testing.T) {
 			if _, err := client.Subscribe(t.Context(), "command///req/#"); err != nil {
 				t.Fatal(err)
 			}
-			sent := 0
+			for range most + 5 {
+				if err := e.Send(t.Context(), one, ditto.Message{Topic: "command///req/1/install"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			until(t, "the client gets messages", func() bool { return len(got) >= most })
+			for range 10 { // what was sent before an acknowledgement arrives before it
+				if err := client.Publish(t.Context(), mqtt.Message{Topic: "e"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(got) != most {
+				t.Errorf("the client got %d messages, want %d", len(got), most)
+			}
+			sent := most + 5
 			for ; sent < 1000; sent++ {
 				if err := e.Send(t.Context(), one, ditto.Message{Topic: "command///req/1/install"}); err != nil {
 					break
