@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -270,9 +269,11 @@ func (b *Backend) checkPresence(ctx context.Context, d deviceapi.Device) time.Du
 }
 
 // checkLost writes that a device has lost its connection. If it has one to another process, whose
-// condition is newer than the loss, nothing is written.
+// condition is newer than the loss, nothing is written. Of connections that were too short to be
+// written, the first one and one a day are written, as of polls.
 func (b *Backend) checkLost(ctx context.Context, d deviceapi.Device, t *v1alpha1.Target, c connection) time.Duration {
-	if isConnected(t) && !(b.options.Replicated && targetstatus.ConnectedSince(t).After(c.since)) {
+	isWritten := isConnected(t)
+	if isWritten && !(b.options.Replicated && targetstatus.ConnectedSince(t).After(c.since)) || !isWritten && mustRecordContact(t, c.since) {
 		if wait := b.writePresence(ctx, d, t); wait > 0 {
 			return wait
 		}
@@ -326,7 +327,8 @@ func (b *Backend) writePresence(ctx context.Context, d deviceapi.Device, t *v1al
 			seen(status, w.Now)
 			status.Address = cmp.Or(c.address, status.Address)
 		case status.LastSeen == nil || status.LastSeen.Time.Before(c.since.Truncate(time.Second)):
-			status.LastSeen = &metav1.Time{Time: c.since.Truncate(time.Second)}
+			seen(status, c.since)
+			status.Address = cmp.Or(c.address, status.Address)
 		}
 		return nil
 	})

@@ -109,15 +109,33 @@ func TestPresence(t *testing.T) {
 	w.wantOnline(0, "True", "Connected")
 }
 
-// TestShortConnection: a connection that ends before it is written causes no write.
+// TestShortConnection: of connections that end before they are written, the first one and one a day
+// are written.
 func TestShortConnection(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.mqtt(Options{})
-	d.Connected(dev0, "")()
-	d.pass(2*time.Minute, 1)
-	w.wantWrites(0, "it")
-	if len(d.presence.devices) > 0 {
-		t.Error("the device is remembered")
+	connect := func(after time.Duration) (ended time.Time) {
+		d.Connected(dev0, "192.0.2.7")()
+		ended = w.clock()
+		d.pass(after, 1)
+		if len(d.presence.devices) > 0 {
+			t.Error("the device is remembered")
+		}
+		return ended
+	}
+	ended := connect(2 * time.Minute)
+	w.wantWrites(1, "the first one")
+	w.wantOnline(0, "False", "Disconnected")
+	if s := w.target("dev-0").Status; s.LastSeen == nil || !s.LastSeen.Time.Equal(ended) || s.UpdateStatus != v1alpha1.UpdateStatusRegistered || s.Address != "192.0.2.7" {
+		t.Errorf("the status is %+v, want one of a registered device that was seen at %s", s, ended)
+	}
+	connect(time.Hour)
+	connect(27 * time.Hour)
+	w.wantWrites(0, "two others on the same day")
+	ended = connect(2 * time.Minute)
+	w.wantWrites(1, "one on the next day")
+	if s := w.target("dev-0").Status; !s.LastSeen.Time.Equal(ended) {
+		t.Errorf("lastSeen is %s, want %s", s.LastSeen, ended)
 	}
 }
 
