@@ -8,6 +8,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"runtime"
@@ -68,12 +69,17 @@ func fleet(b *testing.B) (*world.World, []string) {
 		config = rest.CopyConfig(config)
 		config.Wrap(shared.writes.count)
 		shared.run = func(ctx context.Context, o manager.Options) error { return manager.Run(ctx, config, o) }
-		deviceAPI, stop, err := world.Start(context.Background(), manager.Options{Backend: backend(false)}, shared.run)
+		mqtt, err := net.Listen("tcp", "127.0.0.1:0")
+		if shared.err = err; err != nil {
+			return
+		}
+		options := manager.Options{Backend: backend(false), MQTT: manager.MQTTOptions{Listener: mqtt, MaxAddressConnections: fleetSize}}
+		deviceAPI, stop, err := world.Start(context.Background(), options, shared.run)
 		if shared.err = err; err != nil {
 			return
 		}
 		cluster.BeforeStop(stop)
-		shared.world = &world.World{T: b, Client: c, Namespace: cluster.Namespace(b), DeviceAPI: deviceAPI}
+		shared.world = &world.World{T: b, Client: c, Namespace: cluster.Namespace(b), DeviceAPI: deviceAPI, MQTT: mqtt.Addr().String()}
 		before, started := heap(), time.Now()
 		shared.names = shared.world.Targets("device", fleetSize, map[string]string{"fleet": "bench"})
 		sort.Strings(shared.names)   // so that a part of them can be selected by comparing names
