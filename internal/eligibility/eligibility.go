@@ -251,11 +251,7 @@ func olderThanStarted(t *v1alpha1.Target, in *Intent, newer *Newer) (newerAction
 	}
 	for i := range t.Status.Actions {
 		a := &t.Status.Actions[i]
-		c := age.Compare(since(&a.Source))
-		if c > 0 || a.Update.Superseding == v1alpha1.SupersedingQueue || IsOwn(a, in) || IsMigrationStep(in) && a.State != v1alpha1.ActionFinished {
-			continue
-		}
-		if c == 0 && (IsRecreated(a, in) || newer.isNewerAuto(in, a)) {
+		if !isOvertakenBy(in, a, newer) {
 			continue
 		}
 		if newerAction == nil {
@@ -264,6 +260,32 @@ func olderThanStarted(t *v1alpha1.Target, in *Intent, newer *Newer) (newerAction
 		brought = brought && brings(t, in, a)
 	}
 	return newerAction, brought && newerAction != nil
+}
+
+// isOvertakenBy reports whether an action of another update has the place of this update in the
+// order of updates, or a later one.
+func isOvertakenBy(in *Intent, a *v1alpha1.Action, newer *Newer) bool {
+	c := since(&in.Source).Compare(since(&a.Source))
+	switch {
+	case c > 0, a.Update.Superseding == v1alpha1.SupersedingQueue, IsOwn(a, in), IsMigrationStep(in) && a.State != v1alpha1.ActionFinished:
+		return false
+	case c == 0:
+		return !IsRecreated(a, in) && !newer.isNewerAuto(in, a)
+	}
+	return true
+}
+
+// ActionInPlaceOf returns an action of another rollout with the same place in the order of updates
+// as this update of a rollout, which the target would therefore not get. It returns nil if there is
+// none. The other rollout may be stopped or deleted.
+func ActionInPlaceOf(t *v1alpha1.Target, in *Intent) *v1alpha1.Action {
+	for i := range t.Status.Actions {
+		a := &t.Status.Actions[i]
+		if a.Source.Kind == v1alpha1.SourceRollout && since(&a.Source).Equal(since(&in.Source)) && isOvertakenBy(in, a, &Newer{}) && !brings(t, in, a) {
+			return a
+		}
+	}
+	return nil
 }
 
 // brings reports whether an action of another update brings, or has brought, the planned content of

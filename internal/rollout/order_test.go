@@ -118,10 +118,15 @@ func (w *world) runs(name, set string) {
 
 // had adds a successful action to a target, of a source with this place in the order.
 func (w *world) had(name, set, source string, since time.Time) {
+	w.hadResult(name, set, source, since, action.Succeed)
+}
+
+// hadResult is had with another result.
+func (w *world) hadResult(name, set, source string, since time.Time, result action.Event) {
 	at, s := metav1.NewMicroTime(since), &w.targets[name].Status
 	a := action.Create(s, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: source, UID: types.UID("uid-of-old-" + source), Since: &at, Attempt: 1},
 		DistributionSet: set, ContentHash: hashOf(set), Now: since})
-	for _, e := range []action.Event{action.Download, action.Succeed} {
+	for _, e := range []action.Event{action.Download, result} {
 		action.Apply(s, action.Report{ID: a.ID, Event: e, Now: since})
 	}
 }
@@ -206,6 +211,14 @@ func TestStartBesideANeighbor(t *testing.T) {
 		"both have the same startAt":                              {self: placed(-time.Hour), neighbor: all(startsAt(-time.Hour), isStarted), members: shared, want: ambiguous, says: "both have the spec.startAt 2026-03-01T09:00:00Z; give each"},
 		"both have the same startAt, of which one ended long ago": {self: placed(-time.Hour), neighbor: all(lastWeek, startsAt(-time.Hour), isStarted, isEnding(v1alpha1.RolloutFinished, -24*time.Hour)), members: shared, want: ambiguous},
 		"both have the same startAt and share nothing":            {self: placed(-time.Hour), neighbor: all(startsAt(-time.Hour), isStarted), members: disjoint, want: starts},
+		"a target had an update of a stopped one with the same startAt": {self: both(placed(-time.Hour), func(w *world) { w.hadResult("dev-01", "firmware-older", "older", ago(time.Hour), action.Abandon) }),
+			neighbor: all(lastWeek, startsAt(-time.Hour), isStarted, isEnding(v1alpha1.RolloutStopped, -time.Minute)), members: shared, want: ambiguous,
+			says: "1 of 4 targets had an update of another rollout with the same spec.startAt, 2026-03-01T09:00:00Z, e.g. dev-01 of rollout older, and would not get this one: set spec.startAt to the present time"},
+		"a target had an update of a deleted one with the same startAt":                     {self: both(placed(-time.Hour), func(w *world) { w.had("dev-02", "firmware-1", "deleted", ago(time.Hour)) }), members: disjoint, want: ambiguous, says: "e.g. dev-02 of rollout deleted"},
+		"a target had an update of a deleted one with an earlier startAt":                   {self: both(placed(-time.Hour), func(w *world) { w.had("dev-02", "firmware-1", "deleted", ago(time.Hour+time.Second)) }), members: disjoint, want: starts},
+		"a target runs the content of this one since a deleted one with the same startAt":   {self: both(placed(-time.Hour), func(w *world) { w.had("dev-02", "firmware-2", "deleted", ago(time.Hour)) }), members: disjoint, want: starts},
+		"a target had an update of this one, which was created again with the same startAt": {self: both(placed(-time.Hour), func(w *world) { w.had("dev-02", "firmware-1", "r", ago(time.Hour)) }), members: disjoint, want: starts},
+		"a stopped one with the same startAt has updated no target":                         {self: placed(-time.Hour), neighbor: all(lastWeek, startsAt(-time.Hour), isStarted, isEnding(v1alpha1.RolloutStopped, -time.Minute)), members: shared, want: starts},
 		// Queues.
 		"both are queued":                         {self: isQueued, neighbor: all(queued(1000), isStarted), members: shared, want: ambiguous},
 		"both are queued, with different weights": {self: isQueued, neighbor: all(queued(500), isStarted), members: shared, want: starts},

@@ -6,6 +6,8 @@ package rollout
 import (
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
@@ -45,7 +47,37 @@ func (l *planner) ambiguity() (against string, wait *Neighbor) {
 			wait = n
 		}
 	}
-	return "", wait
+	return l.ambiguousPlace(), wait
+}
+
+// ambiguousPlace returns a message if targets have an update of another rollout with the same
+// spec.startAt. They would not get this one, also if the other rollout is stopped or deleted.
+func (l *planner) ambiguousPlace() string {
+	if l.spec.StartAt == nil {
+		return ""
+	}
+	in := eligibility.Intent{
+		Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: l.Rollout.Name, UID: l.Rollout.Identity(), Since: &metav1.MicroTime{Time: l.spec.StartAt.Time}},
+		Update: UpdateOf(l.Rollout), Set: l.Set, PlannedHash: l.status.Plan.ContentHash,
+	}
+	count, example, other := 0, "", ""
+	for _, g := range l.groups {
+		for _, t := range g.members() {
+			if t == nil {
+				continue
+			}
+			if a := eligibility.ActionInPlaceOf(t, &in); a != nil {
+				if count++; example == "" {
+					example, other = t.Name, a.Source.Name
+				}
+			}
+		}
+	}
+	if count == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %s had an update of another rollout with the same spec.startAt, %s, e.g. %s of rollout %s, and would not get this one: "+
+		"set spec.startAt to the present time if this rollout is the newer one", count, targets(l.status.Plan.Targets), formatTime(l.spec.StartAt.Time), example, other)
 }
 
 // ambiguousReturn returns a message if targets had the content before and have another one now, or
