@@ -100,6 +100,12 @@ type Backend interface {
 	// ErrNotFound.
 	Cancel(ctx context.Context, device Device, actionID int32) error
 
+	// PendingCancel returns the action, as Command does, whose cancel State would return now as
+	// CancelID; ok is false if there is none, or if that is not known from memory. It writes and
+	// waits for nothing, so a cancel reaches many devices at once. The cancel may not be stored
+	// yet: State, Report and AnswerCancel store it first. PendingCancel may be repeated.
+	PendingCancel(device Device) (canceled Deployment, ok bool)
+
 	// Report processes a report on an action. A result is stored when it returns. The backend sets
 	// report.Now, as in AnswerCancel and Confirm. The error is ErrNotFound for an unknown action
 	// and for one that waits for confirmation, ErrGone for a closed action, unless it was a

@@ -309,6 +309,34 @@ func (s *Server) sendCancel(ctx context.Context, session *session, id int32) err
 	if err != nil {
 		return ignoring(err, deviceapi.ErrNotFound) // the cancel is not offered any more
 	}
+	return s.cancel(ctx, session, d, features)
+}
+
+// cancelNow sends the cancel that a change has caused, without waiting for the write that stores
+// it: otherwise the last of many devices would get it only after the writes for all the others.
+// serve comes next, stores the cancel, and sends it if cancelNow has not.
+func (s *Server) cancelNow(ctx context.Context, session *session) {
+	if _, readyAt, ok := session.isReachable(); !ok || readyAt.After(time.Now()) {
+		return
+	}
+	d, ok := session.backend.PendingCancel(session.device)
+	if !ok {
+		return
+	}
+	session.mu.Lock()
+	isSent, features := session.cancelSent == d.ID, slices.Clone(session.features)
+	session.mu.Unlock()
+	if isSent || len(features) == 0 {
+		return
+	}
+	if err := s.cancel(ctx, session, d, features); err != nil && ctx.Err() == nil {
+		s.note("Cannot send a cancel; trying again", session.device, err)
+	}
+}
+
+// cancel sends the cancel of an action to the features that have got its commands.
+func (s *Server) cancel(ctx context.Context, session *session, d deviceapi.Deployment, features []feature) error {
+	id := d.ID
 	planned, _ := divide(d, features)
 	session.mu.Lock()
 	planned.resume(session.work)

@@ -189,6 +189,13 @@ func isResult(e action.Event) bool {
 func (r *received) answerCancel(ctx context.Context, report action.Report) error {
 	report.Module, report.Modules = "", nil
 	err := retried(ctx, func() error { return r.session.backend.AnswerCancel(ctx, r.session.device, report) })
+	if err == nil {
+		r.session.mu.Lock()
+		if r.session.cancelSent == report.ID {
+			r.session.cancelSent = 0 // the cancel for another cause is sent
+		}
+		r.session.mu.Unlock()
+	}
 	if !errors.Is(err, deviceapi.ErrNotAllowed) && !errors.Is(err, deviceapi.ErrNotFound) {
 		return err
 	}

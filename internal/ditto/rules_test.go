@@ -301,7 +301,7 @@ func TestSecondCauseOfACancelIsSentAgain(t *testing.T) {
 		c := d.command(wire.Install)
 		d.report(c.id(), wire.Installing, "app")
 		for n, cause := range []v1alpha1.CancelCause{v1alpha1.CauseStopped, v1alpha1.CauseInvalidated} {
-			w.backend.CancelFor(dev1, cause)
+			w.backend.CancelFor(cause, dev1)
 			d.command(wire.Cancel)
 			d.report(c.id(), wire.CancelRejected, "app") // the same text as before
 			w.wantState(c.id(), v1alpha1.ActionInstalling)

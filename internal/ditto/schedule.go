@@ -10,14 +10,19 @@ import (
 	"time"
 )
 
-// queue has the sessions that a worker must look at. A session is in it at most once, and is not
-// looked at by two workers at a time. Its memory is that of the sessions.
+// queue has the sessions that a worker must look at. A worker that looks at a session may wait for
+// a write, so after a change a session is first looked at by another worker that never waits.
+// A session is in each of the two lists at most once, and is not looked at by two workers at a
+// time. The memory of the queue is that of the sessions.
 type queue struct {
 	mu       sync.Mutex
 	notEmpty sync.Cond
 	waiting  []*session
-	isClosed bool
-	timers   timers
+	// hasChanged is notEmpty of changed, the sessions to be looked at without waiting.
+	hasChanged sync.Cond
+	changed    []*session
+	isClosed   bool
+	timers     timers
 	// earlier receives a value when the first timer has changed.
 	earlier chan struct{}
 }
@@ -25,6 +30,8 @@ type queue struct {
 // position is where a session is in the queue. It is guarded by the mutex of the queue.
 type position struct {
 	isWaiting, isServed, isAgain bool
+	// isChanged means that the session is in the list changed, or is put there after isServed.
+	isChanged bool
 	// wakeAt is when the session is put into the queue by time; zero: never. timer is its place
 	// among the timers, plus one.
 	wakeAt time.Time
@@ -33,7 +40,7 @@ type position struct {
 
 func newQueue() *queue {
 	q := &queue{earlier: make(chan struct{}, 1)}
-	q.notEmpty.L = &q.mu
+	q.notEmpty.L, q.hasChanged.L = &q.mu, &q.mu
 	return q
 }
 
@@ -56,20 +63,67 @@ func (q *queue) addLocked(s *session) {
 	}
 }
 
+// addChanged makes a worker look at the session without waiting, and then another one as add does.
+func (q *queue) addChanged(s *session) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.isClosed || s.position.isChanged {
+		return
+	}
+	s.position.isChanged = true
+	if !s.position.isServed {
+		q.pushChanged(s)
+	}
+}
+
+func (q *queue) pushChanged(s *session) {
+	q.changed = append(q.changed, s)
+	q.hasChanged.Signal()
+}
+
 // next returns the next session, or nil after close.
 func (q *queue) next() *session {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.waiting) == 0 && !q.isClosed {
-		q.notEmpty.Wait()
+	for {
+		for len(q.waiting) == 0 && !q.isClosed {
+			q.notEmpty.Wait()
+		}
+		if q.isClosed {
+			return nil
+		}
+		s := pop(&q.waiting)
+		s.position.isWaiting = false
+		switch {
+		case s.position.isServed:
+			s.position.isAgain = true
+		case s.position.isChanged: // that comes first, and adds it again
+		default:
+			s.position.isServed = true
+			return s
+		}
+	}
+}
+
+// nextChanged returns the next session that is looked at without waiting, or nil after close.
+func (q *queue) nextChanged() *session {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.changed) == 0 && !q.isClosed {
+		q.hasChanged.Wait()
 	}
 	if q.isClosed {
 		return nil
 	}
-	s := q.waiting[0]
-	q.waiting[0] = nil
-	q.waiting = q.waiting[1:]
-	s.position.isWaiting, s.position.isServed = false, true
+	s := pop(&q.changed)
+	s.position.isChanged, s.position.isServed, s.position.isAgain = false, true, true
+	return s
+}
+
+func pop(list *[]*session) *session {
+	s := (*list)[0]
+	(*list)[0] = nil
+	*list = (*list)[1:]
 	return s
 }
 
@@ -77,9 +131,12 @@ func (q *queue) next() *session {
 func (q *queue) done(s *session) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s.position.isServed = false
-	if s.position.isAgain {
-		s.position.isAgain = false
+	isAgain := s.position.isAgain
+	s.position.isServed, s.position.isAgain = false, false
+	switch {
+	case s.position.isChanged:
+		q.pushChanged(s)
+	case isAgain:
 		q.addLocked(s)
 	}
 }
@@ -89,6 +146,7 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.isClosed = true
 	q.notEmpty.Broadcast()
+	q.hasChanged.Broadcast()
 }
 
 // wake puts the session into the queue at a time, or earlier if it was to be woken earlier.

@@ -22,6 +22,8 @@ import (
 const (
 	// workers is how many devices are looked at in parallel.
 	workers = 32
+	// cancelers is how many devices are sent a cancel in parallel.
+	cancelers = 8
 	// maxMembers is the maximum number of devices that a gateway acts for on one connection.
 	maxMembers = 5000
 	// checkInterval is how often the credentials of a connection are checked at least, and
@@ -56,7 +58,8 @@ type Options struct {
 // may have changed: by the device, by an object (Backend.Changed), or by the time
 // (State.NextChange). All sessions share a few workers and one timer. What must survive the end of
 // the process is stored before it has an effect: an action before its command, its acknowledgement
-// and its result before the message is acknowledged.
+// and its result before the message is acknowledged. Only a cancel is sent before it is stored,
+// because it may be sent twice.
 type Server struct {
 	namespaces deviceapi.Namespaces
 	transport  Transport
@@ -94,17 +97,17 @@ func (s *Server) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.queue.keepTime(ctx) })
 	running.Go(func() { s.sweep(ctx) })
+	work := func(next func() *session, serve func(context.Context, *session)) {
+		for session := next(); session != nil; session = next() {
+			serve(ctx, session)
+			s.queue.done(session)
+		}
+	}
 	for range workers {
-		running.Go(func() {
-			for {
-				session := s.queue.next()
-				if session == nil {
-					return
-				}
-				s.serve(ctx, session)
-				s.queue.done(session)
-			}
-		})
+		running.Go(func() { work(s.queue.next, s.serve) })
+	}
+	for range cancelers {
+		running.Go(func() { work(s.queue.nextChanged, s.cancelNow) })
 	}
 	err := s.transport.Run(ctx, s)
 	cancel()

@@ -249,7 +249,7 @@ func (s *Server) sessionLocked(device deviceapi.Device) (*session, error) {
 	delete(s.partly, device)
 	made.unwatch = backend.Changed(device, func() {
 		made.isChanged.Store(true)
-		s.queue.add(made)
+		s.queue.addChanged(made)
 	})
 	s.sessions[device] = made
 	s.metrics.devices.Set(float64(len(s.sessions)))

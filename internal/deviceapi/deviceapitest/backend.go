@@ -189,19 +189,21 @@ func (b *Backend) wake(device deviceapi.Device) {
 
 // CancelUpdate makes the user cancel Update. A device that has started it is asked to cancel.
 func (b *Backend) CancelUpdate(device deviceapi.Device) {
-	b.CancelFor(device, v1alpha1.CauseStopped)
+	b.CancelFor(v1alpha1.CauseStopped, device)
 }
 
-// CancelFor is CancelUpdate with another cause.
-func (b *Backend) CancelFor(device deviceapi.Device, cause v1alpha1.CancelCause) {
+// CancelFor is CancelUpdate with another cause, for several devices by one change.
+func (b *Backend) CancelFor(cause v1alpha1.CancelCause, devices ...deviceapi.Device) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.Update != nil {
 		b.Sets, b.Update = append(b.Sets, b.Update.Set), nil
 	}
-	s := &b.recordOf(device).status
-	if a := action.Open(s); a != nil {
-		action.Cancel(s, a.ID, cause, v1alpha1.CancellationSoft, b.now())
+	for _, device := range devices {
+		s := &b.recordOf(device).status
+		if a := action.Open(s); a != nil {
+			action.Cancel(s, a.ID, cause, v1alpha1.CancellationSoft, b.now())
+		}
 	}
 	b.wakeAll()
 }

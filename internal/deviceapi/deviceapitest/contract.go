@@ -213,6 +213,17 @@ func (p *player) cancel(want string, id int32) {
 	p.want(want, "Cancel", p.Backend.Cancel(p.Context(), p.Device, id))
 }
 
+// pendingCancel fails the test unless PendingCancel returns this action, or none for zero.
+func (p *player) pendingCancel(want int32) {
+	p.Helper()
+	switch d, ok := p.Backend.PendingCancel(p.Device); {
+	case ok != (want != 0), d.ID != want:
+		p.Errorf("PendingCancel returned %d (%t), want %d", d.ID, ok, want)
+	case ok && (len(d.Modules) == 0 || d.Created):
+		p.Errorf("PendingCancel returned %+v, want the modules of the action", d)
+	}
+}
+
 func (p *player) acknowledge(want string, id int32) {
 	p.Helper()
 	p.want(want, "Acknowledge", p.Backend.Acknowledge(p.Context(), p.Device, id, "the device accepted the command"))
@@ -322,6 +333,7 @@ func (p *player) everyMethod(want string) {
 	p.preview(want, 1, true)
 	p.installed(want, 1)
 	p.cancel(want, 1)
+	p.pendingCancel(0)
 	p.command(want, 1)
 	p.acknowledge(want, 1)
 	p.refuse(want, 1)
@@ -526,9 +538,46 @@ var stories = map[string]struct {
 			p.Errorf("after the success the state is %+v", s)
 		}
 	}},
+	"a cancel that is sent from memory and accepted": {run: func(p *player) {
+		p.pendingCancel(0)
+		id := p.start().ID
+		p.pendingCancel(0)
+		p.CancelUpdate()
+		p.pendingCancel(id)
+		p.pendingCancel(id)
+		p.answerCancel("nil", id, action.CancelAccepted)
+		p.pendingCancel(0)
+		p.wantOffer(0, 0, 0)
+	}},
+	"a cancel that is sent from memory and rejected": {run: func(p *player) {
+		id := p.start().ID
+		p.CancelUpdate()
+		p.pendingCancel(id)
+		p.answerCancel("nil", id, action.CancelRejected)
+		p.pendingCancel(0)
+		p.wantOffer(0, 0, id)
+	}},
+	"a cancel that is sent from memory and answered by giving up": {run: func(p *player) {
+		id := p.start().ID
+		p.CancelUpdate()
+		p.pendingCancel(id)
+		p.report("nil", id, action.Abandon)
+		p.pendingCancel(0)
+		p.wantOffer(0, 0, 0)
+	}},
+	"a cancel that is sent from memory while the state is stored": {run: func(p *player) {
+		id := p.start().ID
+		p.CancelUpdate()
+		p.pendingCancel(id)
+		p.wantOffer(id, 0, 0)
+		p.pendingCancel(id)
+		p.answerCancel("nil", id, action.Warn)
+		p.pendingCancel(id)
+	}},
 	"a cancel before the start": {run: func(p *player) {
 		id := p.state().DeployID
 		p.CancelUpdate()
+		p.pendingCancel(0)
 		p.wantOffer(0, 0, 0)
 		p.deployment("NotFound", id)
 	}},

@@ -197,6 +197,21 @@ func (b *Backend) Cancel(_ context.Context, device deviceapi.Device, id int32) e
 	}, id)
 }
 
+// PendingCancel returns the action whose cancel is on offer.
+func (b *Backend) PendingCancel(device deviceapi.Device) (canceled deviceapi.Deployment, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, isKnown := b.Tokens[device]; !isKnown || b.Script != nil || b.Starting {
+		return deviceapi.Deployment{}, false
+	}
+	r := b.recordOf(device)
+	id := b.offer(r).cancel
+	if id == 0 {
+		return deviceapi.Deployment{}, false
+	}
+	return b.document(action.ByID(&r.status, id)), true
+}
+
 // Report applies a report.
 func (b *Backend) Report(_ context.Context, device deviceapi.Device, report action.Report) error {
 	return b.serve("Report", device, func(r *record) error {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -269,6 +270,85 @@ func TestCancelByForce(t *testing.T) {
 	d.wantCancel(deviceapi.ErrNotAllowed, firstID, succeeded)
 	if a := w.wantState(firstID, v1alpha1.ActionCanceled); a.Cancel.Answer != v1alpha1.AnswerAccepted {
 		t.Errorf("the answer is %q, want Accepted", a.Cancel.Answer)
+	}
+}
+
+// A device that gets commands is sent a cancel before it is stored, and may answer before that.
+func TestPendingCancelIsKnownBeforeItIsStored(t *testing.T) {
+	causes := map[string]struct {
+		change  func(w *world)
+		cause   v1alpha1.CancelCause
+		isForce bool
+	}{
+		"a stop with Soft":           {func(w *world) { w.editRollout(stop(v1alpha1.CancellationSoft)) }, v1alpha1.CauseStopped, false},
+		"a stop with Force":          {func(w *world) { w.editRollout(stop(v1alpha1.CancellationForce)) }, v1alpha1.CauseStopped, true},
+		"an invalidation with Soft":  {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationSoft)) }, v1alpha1.CauseInvalidated, false},
+		"an invalidation with Force": {func(w *world) { w.editSet(invalidate(v1alpha1.CancellationForce)) }, v1alpha1.CauseInvalidated, true},
+		"a cancel of this target": {func(w *world) {
+			w.editTarget(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: firstID} })
+		}, v1alpha1.CauseRequested, false},
+	}
+	answers := map[string]struct {
+		send func(d *deviceAPI) error
+		soft v1alpha1.ActionState
+		said v1alpha1.CancelAnswer
+	}{
+		"the cancel is accepted": {func(d *deviceAPI) error {
+			return d.AnswerCancel(t.Context(), dev0, action.Report{ID: firstID, Event: action.CancelAccepted, ModuleCount: 1})
+		}, v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted},
+		"the cancel is rejected": {func(d *deviceAPI) error {
+			return d.AnswerCancel(t.Context(), dev0, action.Report{ID: firstID, Event: action.CancelRejected, ModuleCount: 1})
+		}, v1alpha1.ActionRetrieved, v1alpha1.AnswerRejected},
+		"the device reports FINISHED_CANCELED": {func(d *deviceAPI) error {
+			err := d.Report(t.Context(), dev0, action.Report{ID: firstID, Event: action.Abandon, ModuleCount: 1})
+			if errors.Is(err, deviceapi.ErrGone) {
+				return nil // closed by force
+			}
+			return err
+		}, v1alpha1.ActionCanceled, v1alpha1.AnswerAccepted},
+	}
+	for name, c := range causes {
+		for how, answer := range answers {
+			t.Run(name+", "+how, func(t *testing.T) {
+				w := newWorld(t, 1)
+				d := w.deviceAPI(Options{})
+				d.start()
+				if doc, ok := d.PendingCancel(dev0); ok {
+					t.Errorf("before the change the cancel of %d is pending", doc.ID)
+				}
+				w.takeWrites()
+				c.change(w)
+				d.sync()
+				w.takeWrites()
+				reads := maps.Clone(w.reads)
+				for range 2 {
+					if doc, ok := d.PendingCancel(dev0); !ok || doc.ID != firstID || len(doc.Modules) != 1 {
+						t.Fatalf("the pending cancel is %+v (%t), want that of %d", doc, ok, firstID)
+					}
+				}
+				w.wantWrites(0, "asking for the pending cancel")
+				if !maps.Equal(w.reads, reads) {
+					t.Errorf("asking for the pending cancel read %v", w.reads)
+				}
+				if a := w.action(firstID); a.Cancel != nil {
+					t.Fatalf("the cancel is stored: %+v", a.Cancel)
+				}
+				if err := answer.send(d); err != nil {
+					t.Fatalf("the answer: %v", err)
+				}
+				want := answer.soft
+				if c.isForce {
+					want = v1alpha1.ActionCanceled
+				}
+				a := w.wantState(firstID, want)
+				if a.Cancel == nil || a.Cancel.Cause != c.cause || a.Cancel.Answer != answer.said {
+					t.Errorf("the cancel is %+v, want the cause %s and the answer %q", a.Cancel, c.cause, answer.said)
+				}
+				if _, ok := d.PendingCancel(dev0); ok {
+					t.Error("after the answer the cancel is still pending")
+				}
+			})
+		}
 	}
 }
 

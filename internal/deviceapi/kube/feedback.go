@@ -146,6 +146,27 @@ func (b *Backend) Cancel(ctx context.Context, d deviceapi.Device, id int32) erro
 	return nil
 }
 
+// PendingCancel returns the action whose cancel is offered, also before that is stored. A cancel
+// that is lost because this process ends before it is stored does no harm: the next process
+// computes the same one.
+func (b *Backend) PendingCancel(d deviceapi.Device) (deviceapi.Deployment, bool) {
+	t, err := b.find(d)
+	if err != nil || b.installedUnknown(t) || b.hasUnappliedReport(t) || action.Open(&t.Status) == nil && action.PendingCancel(&t.Status) == nil {
+		return deviceapi.Deployment{}, false
+	}
+	s := deviceState{key: client.ObjectKeyFromObject(t), world: b.index.World(t, b.now())}
+	if status, pending := offer.ApplyPending(s.world); pending {
+		next := *t
+		next.Status = *status
+		s.world.Target = &next
+	}
+	if s.offer = offer.Decide(s.world); s.offer.Kind != offer.Cancel {
+		return deviceapi.Deployment{}, false
+	}
+	doc, err := b.document(s, s.offer.Action)
+	return doc, err == nil
+}
+
 // cancelState is stateOf for a request about the cancel of an action.
 func (b *Backend) cancelState(ctx context.Context, d deviceapi.Device, id int32) (deviceState, error) {
 	s, err := b.stateOf(ctx, d)
