@@ -143,13 +143,15 @@ type Variant struct {
 	Sample map[string]any
 }
 
-// Variants returns the sample without each of its parts, and with null in place of each of them.
+// Variants returns the sample without each of its parts. It has no variants with null: the API
+// server removes null from every request before it evaluates rules and policies, because no part of
+// Goshawk's kinds is nullable.
 func Variants(sample map[string]any) []Variant {
 	var variants []Variant
 	visit("", sample, func(path string, find func(root map[string]any) map[string]any, key string) {
 		without := (&unstructured.Unstructured{Object: sample}).DeepCopy().Object
 		delete(find(without), key)
-		variants = append(variants, Variant{path, without}, replaced(sample, path+" is null", find, key, nil))
+		variants = append(variants, Variant{path, without})
 	})
 	return variants
 }
@@ -158,15 +160,11 @@ func Variants(sample map[string]any) []Variant {
 func Replaced(sample map[string]any, value any) []Variant {
 	var variants []Variant
 	visit("", sample, func(path string, find func(root map[string]any) map[string]any, key string) {
-		variants = append(variants, replaced(sample, path, find, key, value))
+		variant := (&unstructured.Unstructured{Object: sample}).DeepCopy().Object
+		find(variant)[key] = runtime.DeepCopyJSONValue(value)
+		variants = append(variants, Variant{path, variant})
 	})
 	return variants
-}
-
-func replaced(sample map[string]any, path string, find func(root map[string]any) map[string]any, key string, value any) Variant {
-	variant := (&unstructured.Unstructured{Object: sample}).DeepCopy().Object
-	find(variant)[key] = runtime.DeepCopyJSONValue(value)
-	return Variant{path, variant}
 }
 
 // visit visits every part of a map: its path, a function that finds in a copy of the map the map
@@ -189,7 +187,7 @@ func visit(path string, value any, do func(path string, find func(root map[strin
 
 // IsOptional reports whether the part at a variant's path may be absent in the schema.
 func IsOptional(schema map[string]any, path string) bool {
-	parts := strings.Split(strings.TrimSuffix(path, " is null"), ".")
+	parts := strings.Split(path, ".")
 	for i, part := range parts {
 		name, isItem := strings.CutSuffix(part, "[]")
 		if i == len(parts)-1 {
