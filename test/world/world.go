@@ -311,30 +311,31 @@ const patience = 3 * time.Minute
 // Eventually waits until check returns "". check returns what is missing.
 func (w *World) Eventually(what string, check func() (missing string)) {
 	w.T.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		missing := check()
-		if missing == "" {
-			return
-		}
+	missing := ""
+	w.eventually(what, func() bool { missing = check(); return missing == "" }, func() string { return missing })
+}
+
+// eventually waits until done returns true. It calls missing only for the message of a failure.
+func (w *World) eventually(what string, done func() bool, missing func() string) {
+	w.T.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			w.T.Fatalf("waited %s for %s: %s", patience, what, missing)
+			w.T.Fatalf("waited %s for %s: %s", patience, what, missing())
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// inYAML returns a status for the message of a failure.
+func inYAML(status any) string {
+	encoded, _ := yaml.Marshal(status)
+	return "its status is\n" + string(encoded)
 }
 
 // EventuallyRollout waits until a rollout fulfills a condition, and returns it.
 func (w *World) EventuallyRollout(name, what string, is func(*v1alpha1.Rollout) bool) *v1alpha1.Rollout {
 	w.T.Helper()
 	var r *v1alpha1.Rollout
-	w.Eventually("rollout "+name+" "+what, func() string {
-		if r = w.Rollout(name); is(r) {
-			return ""
-		}
-		encoded, _ := yaml.Marshal(r.Status)
-		return "its status is\n" + string(encoded)
-	})
+	w.eventually("rollout "+name+" "+what, func() bool { r = w.Rollout(name); return is(r) }, func() string { return inYAML(r.Status) })
 	return r
 }
 
@@ -379,13 +380,7 @@ func (w *World) Kubectl(args ...string) string {
 func (w *World) EventuallyTarget(name, what string, is func(*v1alpha1.Target) bool) *v1alpha1.Target {
 	w.T.Helper()
 	var t *v1alpha1.Target
-	w.Eventually("target "+name+" "+what, func() string {
-		if t = w.Target(name); is(t) {
-			return ""
-		}
-		encoded, _ := yaml.Marshal(t.Status)
-		return "its status is\n" + string(encoded)
-	})
+	w.eventually("target "+name+" "+what, func() bool { t = w.Target(name); return is(t) }, func() string { return inYAML(t.Status) })
 	return t
 }
 
