@@ -43,11 +43,15 @@ func (l *errorLog) WithValues(values ...any) logr.LogSink {
 	return &errorLog{l.errorLines, l.context + fmt.Sprintf(" %+v", values)}
 }
 
-// Error keeps the line, with two exceptions: client-go's line about a response that it was reading
-// when the request was canceled, because Goshawk cancels its requests when a process ends; and a
-// request that reached its time limit, because the machine may be busy.
+// atEnd are the starts of client-go's lines about requests that Goshawk cancels when a process
+// ends: responses that were being read, and events that were being written.
+var atEnd = []string{"Unexpected error when reading response body", "Unable to write event"}
+
+// Error keeps the line, with two exceptions: those of atEnd with a canceled request; and a request
+// that reached its time limit, because the machine may be busy.
 func (l *errorLog) Error(err error, message string, values ...any) {
-	if errors.Is(err, context.Canceled) && message == "Unexpected error when reading response body" || errors.Is(err, context.DeadlineExceeded) {
+	isAtEnd := errors.Is(err, context.Canceled) && slices.ContainsFunc(atEnd, func(start string) bool { return strings.HasPrefix(message, start) })
+	if isAtEnd || errors.Is(err, context.DeadlineExceeded) {
 		return
 	}
 	l.mu.Lock()
