@@ -85,6 +85,9 @@ func indexedServer(t testing.TB) *fake.ClientBuilder {
 	for _, f := range fieldIndexes() {
 		b = b.WithIndex(f.object, f.name, f.extract)
 	}
+	b = b.WithIndex(&v1alpha1.Target{}, "status.updateStatus", func(o client.Object) []string { // a selectable field of the CRD
+		return []string{string(o.(*v1alpha1.Target).Status.UpdateStatus)}
+	})
 	return b
 }
 

@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +24,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/offer"
@@ -394,6 +396,9 @@ func (r *RolloutReconciler) cancelForDeletion(ctx context.Context, obj *v1alpha1
 		return conflictRetryDelay, nil // pending changes are computed from the index, which has not seen the deletion yet
 	}
 	left, err := r.cancelOpenActions(ctx, obj)
+	if left == 0 && err == nil {
+		left, err = r.cancelUnseenActions(ctx, obj)
+	}
 	switch {
 	case left == 0:
 		return 0, err
@@ -433,6 +438,44 @@ func (r *RolloutReconciler) cancelOpenActions(ctx context.Context, obj *v1alpha1
 	slices.Sort(notNotified)
 	page := r.pageCursor.next(client.ObjectKeyFromObject(obj), notNotified)
 	return len(notNotified), applyPendingToAll(ctx, r.Targets, obj.Namespace, page)
+}
+
+// livePage is how many targets one request of cancelUnseenActions reads.
+const livePage = 500
+
+// cancelUnseenActions applies a deletion to the open actions that the cache does not contain yet,
+// and returns how many there were. A device may have started a moment before the deletion, and
+// after it nothing knows its deletionCancellation any more. No device starts after the deletion,
+// because a start is verified at the API server. A finished rollout has no such actions.
+func (r *RolloutReconciler) cancelUnseenActions(ctx context.Context, obj *v1alpha1.Rollout) (left int, err error) {
+	if obj.Status.StartedAt == nil || obj.Status.State == v1alpha1.RolloutFinished {
+		return 0, nil
+	}
+	var unseen []string
+	for page := (v1alpha1.TargetList{}); ; {
+		if err := r.Live.List(ctx, &page, client.InNamespace(obj.Namespace), client.MatchingFields{"status.updateStatus": string(v1alpha1.UpdateStatusPending)},
+			client.Limit(livePage), client.Continue(page.Continue)); err != nil {
+			return 0, fmt.Errorf("list targets with an open action: %w", err)
+		}
+		for i := range page.Items {
+			t := &page.Items[i]
+			if a := action.Open(&t.Status); t.Unreadable != nil || a == nil || a.Source.UID != obj.Identity() {
+				continue
+			}
+			if _, pending := offer.ApplyPending(r.Index.World(t, r.Now())); pending {
+				unseen = append(unseen, t.Name)
+			}
+		}
+		if page.Continue == "" {
+			break
+		}
+	}
+	for _, name := range unseen {
+		if err := r.Targets.Reload(ctx, types.NamespacedName{Namespace: obj.Namespace, Name: name}); client.IgnoreNotFound(err) != nil {
+			return len(unseen), err
+		}
+	}
+	return len(unseen), applyPendingToAll(ctx, r.Targets, obj.Namespace, unseen)
 }
 
 const (

@@ -4,12 +4,15 @@
 package controllers
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
@@ -59,6 +62,70 @@ func TestRolloutDeletionGivesUpOnTargetsThatCannotBeWritten(t *testing.T) {
 	if err := w.store.Get(t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: "dev-2"}, other); err != nil || action.Open(&other.Status).State != v1alpha1.ActionCanceling {
 		t.Errorf("the other device is not asked: %+v (%v)", other.Status.Actions, err)
 	}
+}
+
+// TestRolloutDeletionCancelsActionsThatItsCacheLacks: a device starts an update a moment before the
+// rollout is deleted, and the cache of the controller gets the deletion first.
+func TestRolloutDeletionCancelsActionsThatItsCacheLacks(t *testing.T) {
+	w := newRace(t)
+	w.run()
+	obj := w.rollout()
+	obj.Spec.DeletionCancellation = v1alpha1.CancellationForce
+	if err := w.store.Update(t.Context(), obj); err != nil {
+		t.Fatal(err)
+	}
+	w.sync()
+	w.old.Client = withoutTargets{w.store}
+	stale := map[string]*v1alpha1.Target{}
+	for _, target := range w.old.Index.Targets(fleetNamespace) {
+		stale[target.Name] = target
+	}
+	w.start(w.groups()[0])
+	if err := w.store.Delete(t.Context(), w.rollout()); err != nil {
+		t.Fatal(err)
+	}
+	w.sync()
+	for _, informer := range w.old.caches.Informers() {
+		if _, isTarget := informer.Object.(*v1alpha1.Target); isTarget {
+			var objects []runtime.Object
+			for _, target := range stale {
+				objects = append(objects, target)
+			}
+			informer.Replace(objects)
+		}
+	}
+	for range 10 {
+		w.plan(w.old, w.rollout())
+		if err := w.store.Get(t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: "r"}, &v1alpha1.Rollout{}); apierrors.IsNotFound(err) {
+			break
+		}
+	}
+	var targets v1alpha1.TargetList
+	if err := w.store.List(t.Context(), &targets); err != nil {
+		t.Fatal(err)
+	}
+	started := 0
+	for _, target := range targets.Items {
+		for _, a := range target.Status.Actions {
+			started++
+			if a.State != v1alpha1.ActionCanceled || a.Cancel == nil || a.Cancel.Cause != v1alpha1.CauseDeleted {
+				t.Errorf("the action of %s is %s, cancel %+v", target.Name, a.State, a.Cancel)
+			}
+		}
+	}
+	if started == 0 {
+		t.Error("no device has started")
+	}
+}
+
+// withoutTargets is a cache that lacks all Targets.
+type withoutTargets struct{ client.Client }
+
+func (c withoutTargets) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	if _, isTargets := list.(*v1alpha1.TargetList); isTargets {
+		return nil
+	}
+	return c.Client.List(ctx, list, options...)
 }
 
 // TestCancelBackoffIncreasesWithoutProgress: the backoff is short while canceling makes progress,
