@@ -230,7 +230,8 @@ type SoftwareReference struct {
 	Version string `json:"version"`
 
 	// type is the type of the software, by which the feature of the device is chosen that removes
-	// it. Absent: the type that the device reported for the software, or its only feature.
+	// it. Absent: the only feature of the device. A device with several features needs it, and
+	// fails with the code NoFeature without it.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
