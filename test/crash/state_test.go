@@ -62,11 +62,12 @@ func (r *run) dropWithdrawn(o *unstructured.Unstructured) {
 }
 
 // passing are fields that may differ: identities, ids, the time of contacts, the number of seconds
-// of an offer, and intermediate reports, which a crash may lose. Fields that depend on them, such
-// as the condition Consistent, are compared.
+// of an offer, intermediate reports, which a crash may lose, and how many groups of a newer rollout
+// were open when an older one finished. Fields that depend on them, such as the condition
+// Consistent and the superseded targets, are compared.
 var passing = map[string]bool{
 	"uid": true, "rolloutUID": true, "id": true, "actionID": true, "nextActionID": true, "upTo": true, "seconds": true, "lastSeen": true, "address": true,
-	"reports": true, "history": true, "firstReportedAt": true, "reportedAt": true, "downloadSeen": true, "installingStarted": true, "stage": true, "from": true,
+	"reports": true, "history": true, "firstReportedAt": true, "reportedAt": true, "downloadSeen": true, "installingStarted": true, "stage": true, "from": true, "openGroups": true,
 }
 
 func normalised(o *unstructured.Unstructured, namespace string) string {
