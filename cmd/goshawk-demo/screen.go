@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/cmd/goshawk-demo/progress"
+	"github.com/goshawk-dev/goshawk/internal/progress"
 )
 
 const (
