@@ -90,9 +90,10 @@ bench: controlplane ## Run the benchmarks: of the rules, then of whole rollouts 
 
 
 .PHONY: build
-build: ## Build bin/manager and bin/devicesim.
+build: ## Build bin/manager, bin/devicesim and the kubectl plugin, bin/kubectl-goshawk.
 	go build -o bin/manager .
 	go build -o bin/devicesim ./cmd/devicesim
+	go build -o bin/kubectl-goshawk ./cmd/kubectl-goshawk
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver and kubectl into bin/k8s: once, 5 to 20 minutes.

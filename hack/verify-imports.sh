@@ -68,6 +68,13 @@ allow internal/rollout/counting "$api" "$mod/internal/action" "$mod/internal/eli
 allow internal/rollout "$api" "$mod/internal/action" "$mod/internal/cancellation" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg \
 	"$mod/internal/rollout/bitmap" "$mod/internal/rollout/grouping" "$mod/internal/rollout/counting"
 allow internal/autoassignment "$api" "$mod/internal/cancellation" "$mod/internal/window" "$mod/internal/eligibility" k8s.io/apimachinery/pkg
+# The rules that what is said to people is taken from.
+rules=("$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" "$mod/internal/inventory" "$mod/internal/query" "$mod/internal/access"
+	"$mod/internal/window" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/rollout" "$mod/internal/autoassignment")
+allow internal/explain "$api" "${rules[@]}" k8s.io/apimachinery/pkg
+allow internal/progress "$api" k8s.io/apimachinery/pkg
+allow internal/cli "$api" "${rules[@]}" "$mod/internal/explain" "$mod/internal/progress" \
+	github.com/spf13 github.com/go-logr/logr golang.org/x/term k8s.io/api k8s.io/apimachinery k8s.io/cli-runtime k8s.io/client-go sigs.k8s.io/controller-runtime sigs.k8s.io/yaml
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/collectors github.com/prometheus/client_golang
 allow internal/deviceapi/connections "$mod/internal/deviceapi" github.com/prometheus/client_golang
@@ -94,6 +101,8 @@ pure internal/rollout/grouping
 pure internal/rollout/counting
 pure internal/rollout
 pure internal/autoassignment
+pure internal/explain
+pure internal/progress
 pure internal/ditto/wire
 
 forbid internal/logging "$mod"

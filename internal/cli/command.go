@@ -1,0 +1,82 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is the kubectl plugin `kubectl goshawk`. A command reads objects, lets a pure package
+// such as internal/explain judge them, and prints the result.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// NewCommand returns the command `kubectl goshawk` with all its commands. It reads the cluster of
+// the kubeconfig.
+func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	return newCommand(NewOptions(streams))
+}
+
+func newCommand(o *Options) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubectl-goshawk",
+		Short: "Show and control rollouts of device software",
+		Long: "Shows rollouts and targets of Goshawk, says why an update does not move, and changes the\n" +
+			"fields that control a rollout.",
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl goshawk"},
+		Args:              cobra.NoArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetIn(o.In)
+	root.SetOut(o.Out)
+	root.SetErr(o.ErrOut)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError(c, err) })
+	o.addFlags(root.PersistentFlags())
+	root.AddCommand(
+		newVersionCommand(o),
+	)
+	checkArguments(root)
+	return root
+}
+
+// checkArguments makes the errors about the number of arguments usage errors.
+func checkArguments(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError(c, err)
+			}
+			return nil
+		}
+	}
+	for _, child := range c.Commands() {
+		checkArguments(child)
+	}
+}
+
+// Run runs the command with these arguments, prints its error, and returns the exit code.
+func Run(ctx context.Context, root *cobra.Command, errOut io.Writer, args []string) int {
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch exit := (*ExitError)(nil); {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		if exit.Err != nil {
+			fmt.Fprintln(errOut, "error:", withFix(exit.Err))
+		}
+		return exit.Code
+	case ctx.Err() != nil:
+		return codeInterrupted
+	default:
+		fmt.Fprintln(errOut, "error:", withFix(err))
+		return codeOf(err)
+	}
+}

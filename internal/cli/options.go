@@ -1,0 +1,134 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/progress"
+)
+
+// FieldManager is the manager of the fields that the commands with --apply write.
+const FieldManager = "kubectl-goshawk"
+
+// Options is what all commands share: streams, cluster, time, and the terminal.
+type Options struct {
+	genericiooptions.IOStreams
+	// Config has the flags that choose the cluster, the user and the namespace.
+	Config *genericclioptions.ConfigFlags
+	// Now returns the time.
+	Now func() time.Time
+	// Getenv returns an environment variable.
+	Getenv func(string) string
+	// TerminalSize returns the size of the terminal that Out is, or false if it is none.
+	TerminalSize func() (columns, rows int, ok bool)
+
+	// connect returns a client for the cluster of Config.
+	connect func() (client.WithWatch, error)
+	client  client.WithWatch
+}
+
+// NewOptions returns the options of a process: the cluster of the kubeconfig, the clock and the
+// environment.
+func NewOptions(streams genericiooptions.IOStreams) *Options {
+	o := &Options{
+		IOStreams: streams,
+		Config:    genericclioptions.NewConfigFlags(true),
+		Now:       time.Now,
+		Getenv:    os.Getenv,
+	}
+	o.connect = o.dial
+	o.TerminalSize = func() (int, int, bool) {
+		file, ok := o.Out.(*os.File)
+		if !ok || !term.IsTerminal(int(file.Fd())) || o.Getenv("TERM") == "dumb" {
+			return 0, 0, false
+		}
+		columns, rows, err := term.GetSize(int(file.Fd()))
+		return columns, rows, err == nil
+	}
+	return o
+}
+
+// rare are the flags of the kubeconfig that --help leaves out; they work as in kubectl.
+var rare = []string{
+	"as-group", "as-uid", "as-user-extra", "cache-dir", "certificate-authority", "client-certificate", "client-key", "cluster",
+	"disable-compression", "insecure-skip-tls-verify", "server", "tls-server-name", "token", "user",
+}
+
+func (o *Options) addFlags(flags *pflag.FlagSet) {
+	o.Config.AddFlags(flags)
+	for _, name := range rare {
+		if flag := flags.Lookup(name); flag != nil {
+			flag.Hidden = true
+		}
+	}
+}
+
+// Client returns a client for the cluster. It is the same one for all calls.
+func (o *Options) Client() (client.WithWatch, error) {
+	if o.client == nil {
+		c, err := o.connect()
+		if err != nil {
+			return nil, err
+		}
+		o.client = c
+	}
+	return o.client, nil
+}
+
+func (o *Options) dial() (client.WithWatch, error) {
+	ctrl.SetLogger(logr.Discard())
+	config, err := o.Config.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.Burst = 50, 300 // as kubectl
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	return client.NewWithWatch(config, client.Options{Scheme: scheme})
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
+// Namespace returns the namespace of --namespace, else of the context, else "default".
+func (o *Options) Namespace() (string, error) {
+	namespace, _, err := o.Config.ToRawKubeConfigLoader().Namespace()
+	return namespace, err
+}
+
+// Terminal reports whether the output is a terminal, on which text can be redrawn.
+func (o *Options) Terminal() bool {
+	_, _, ok := o.TerminalSize()
+	return ok
+}
+
+// Style returns the style of the output: with colors only on a terminal and without NO_COLOR, and
+// without a limit of the rows. Text for a pipe is 100 columns wide.
+func (o *Options) Style() progress.Style {
+	columns, _, ok := o.TerminalSize()
+	if !ok {
+		columns = 100
+	}
+	style := progress.StyleFor(o.Getenv, columns, 0)
+	style.Color = style.Color && ok
+	return style
+}
