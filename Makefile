@@ -55,22 +55,22 @@ lint: ## Check format, code (golangci-lint), API types (kube-api-linter), import
 .PHONY: test
 test: test-unit ## Run all tests: first those without a server, then the stories on a real API server.
 	@$(MAKE) controlplane
-	KUBEBUILDER_ASSETS="$(ASSETS)" go test -p $(SUITES) -timeout 30m ./test/unreadable ./test/crash ./test/stories ./test/...
+	KUBEBUILDER_ASSETS="$(ASSETS)" hack/gotest.sh -p $(SUITES) -timeout 30m -- ./test/unreadable ./test/crash ./test/stories ./test/...
 
 .PHONY: test-crash
 test-crash: controlplane ## Three times as many crashes, lost replies and refusals as in `test` (GOSHAWK_CRASH=every: all).
-	KUBEBUILDER_ASSETS="$(ASSETS)" GOSHAWK_CRASH="$(or $(GOSHAWK_CRASH),many)" go test -timeout 60m ./test/crash
+	KUBEBUILDER_ASSETS="$(ASSETS)" GOSHAWK_CRASH="$(or $(GOSHAWK_CRASH),many)" hack/gotest.sh -timeout 60m -- ./test/crash
 
 .PHONY: test-unit
 test-unit: ## Run the tests without a server: rules, device API, devices, controllers on a fake client.
-	@packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then go test -timeout 20m $$packages; fi
+	@hack/gotest.sh -timeout 20m -- $$(go list ./... | grep -v '/test/')
 
 .PHONY: race
 race: ## Run the tests without a server under the race detector (needs a C compiler).
 	@if ! command -v "$$(go env CC | cut -d' ' -f1)" >/dev/null; then \
 		echo "race: skipped, because the race detector needs a C compiler and there is none: install gcc or clang"; \
 	else \
-		packages=$$(go list ./... | grep -v '/test/' || true); if [[ -n $$packages ]]; then CGO_ENABLED=1 go test -race -timeout 30m $$packages; fi; \
+		CGO_ENABLED=1 hack/gotest.sh -race -timeout 30m -- $$(go list ./... | grep -v '/test/'); \
 	fi
 
 .PHONY: fuzz
