@@ -39,7 +39,10 @@ func newCommand(o *Options) *cobra.Command {
 	root.SetErr(o.ErrOut)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError(c, err) })
 	o.addFlags(root.PersistentFlags())
+	root.SetUsageTemplate(usageTemplate)
+	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.AddCommand(
+		newOptionsCommand(o),
 		newVersionCommand(o),
 	)
 	checkArguments(root)

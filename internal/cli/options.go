@@ -63,19 +63,9 @@ func NewOptions(streams genericiooptions.IOStreams) *Options {
 	return o
 }
 
-// rare are the flags of the kubeconfig that --help leaves out; they work as in kubectl.
-var rare = []string{
-	"as-group", "as-uid", "as-user-extra", "cache-dir", "certificate-authority", "client-certificate", "client-key", "cluster",
-	"disable-compression", "insecure-skip-tls-verify", "server", "tls-server-name", "token", "user",
-}
-
 func (o *Options) addFlags(flags *pflag.FlagSet) {
 	o.Config.AddFlags(flags)
-	for _, name := range rare {
-		if flag := flags.Lookup(name); flag != nil {
-			flag.Hidden = true
-		}
-	}
+	describe(flags)
 }
 
 // Client returns a client for the cluster. It is the same one for all calls.

@@ -1,0 +1,177 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+)
+
+const (
+	// pageSize is how many objects one request lists.
+	pageSize = 500
+	// searched is how many names are compared with a name that does not exist, and how many are
+	// offered to the shell as completions.
+	searched = 2000
+)
+
+// get reads an object of the namespace of the command. If there is none of this name, the error
+// names similar ones, and the namespaces that have one.
+func (o *Options) get(ctx context.Context, object client.Object, name string) error {
+	c, err := o.Client()
+	if err != nil {
+		return err
+	}
+	namespace, err := o.Namespace()
+	if err != nil {
+		return err
+	}
+	err = c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)
+	if apierrors.IsNotFound(err) {
+		return notFound(ctx, c, object, namespace, name)
+	}
+	return err
+}
+
+// notFound returns the error about an object that does not exist, and what the user may have
+// meant. What cannot be read is left out.
+func notFound(ctx context.Context, c client.Client, object client.Object, namespace, name string) error {
+	kind := kindOf(object)
+	err := fmt.Errorf("%s %s/%s does not exist", kind, namespace, name)
+	fix := fmt.Sprintf("`kubectl get %s -n %s` lists those that exist", resourceOf(object), namespace)
+	if elsewhere := namespacesWith(ctx, c, object, name); len(elsewhere) > 0 {
+		fix = fmt.Sprintf("namespace %s has a %s of this name: choose it with -n", strings.Join(elsewhere, ", "), kind)
+	} else if names, listErr := namesOf(ctx, c, object, namespace, searched); listErr == nil {
+		switch near := similar(name, names); {
+		case len(near) > 0:
+			fix = "similar names: " + strings.Join(near, ", ")
+		case len(names) == 0:
+			fix = fmt.Sprintf("namespace %s has no %s: choose another namespace with -n", namespace, kind)
+		}
+	}
+	return &ExitError{Code: CodeNotFound, Err: fixed{err, fix}}
+}
+
+// namesOf returns the names of at most limit objects of a kind in a namespace. It reads only their
+// metadata.
+func namesOf(ctx context.Context, c client.Client, object client.Object, namespace string, limit int) ([]string, error) {
+	list, err := partialList(c, object)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for {
+		if err := c.List(ctx, list, client.InNamespace(namespace), client.Limit(int64(min(pageSize, limit-len(names)))), client.Continue(list.Continue)); err != nil {
+			return names, err
+		}
+		for i := range list.Items {
+			names = append(names, list.Items[i].Name)
+		}
+		if list.Continue == "" || len(names) >= limit {
+			slices.Sort(names)
+			return names, nil
+		}
+	}
+}
+
+// namespacesWith returns up to three namespaces that have an object of this name. Users without the
+// right to list all namespaces get none.
+func namespacesWith(ctx context.Context, c client.Client, object client.Object, name string) []string {
+	list, err := partialList(c, object)
+	if err != nil || c.List(ctx, list, client.MatchingFields{"metadata.name": name}, client.Limit(3)) != nil {
+		return nil
+	}
+	var namespaces []string
+	for i := range list.Items {
+		namespaces = append(namespaces, list.Items[i].Namespace)
+	}
+	slices.Sort(namespaces)
+	return namespaces
+}
+
+func partialList(c client.Client, object client.Object) (*metav1.PartialObjectMetadataList, error) {
+	kind, err := c.GroupVersionKindFor(object)
+	if err != nil {
+		return nil, err
+	}
+	kind.Kind += "List"
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(kind)
+	return list, nil
+}
+
+func kindOf(object client.Object) string { return reflect.TypeOf(object).Elem().Name() }
+
+// resourceOf returns how kubectl names the kind: in full, because other groups have rollouts too.
+func resourceOf(object client.Object) string {
+	kind := strings.ToLower(kindOf(object))
+	if !strings.HasPrefix(reflect.TypeOf(object).Elem().PkgPath(), reflect.TypeFor[v1alpha1.Rollout]().PkgPath()) {
+		return kind
+	}
+	plural := kind + "s"
+	switch kind {
+	case "deviceaccess":
+		plural = kind + "es"
+	case "targetinventory":
+		plural = "targetinventories"
+	}
+	return plural + "." + v1alpha1.GroupVersion.Group
+}
+
+// similar returns up to three of the names that are like a name, the most similar ones first.
+func similar(name string, names []string) []string {
+	type candidate struct {
+		name     string
+		distance int
+	}
+	var near []candidate
+	for _, other := range names {
+		distance := editDistance(name, other)
+		if strings.Contains(other, name) || strings.Contains(name, other) {
+			distance = min(distance, 1)
+		}
+		if distance <= max(2, len(name)/4) {
+			near = append(near, candidate{other, distance})
+		}
+	}
+	slices.SortFunc(near, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(a.name, b.name))
+	})
+	var found []string
+	for _, c := range near[:min(len(near), 3)] {
+		found = append(found, c.name)
+	}
+	return found
+}
+
+// editDistance returns the number of characters to insert, remove or replace to make b of a.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
