@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 // setCondition sets a condition in the list, which is sorted by type. lastTransitionTime changes
@@ -69,12 +70,12 @@ func (c conditions) reconciling(ready metav1.ConditionStatus, reason, message st
 }
 
 // complete sets Complete: whether the set has all its modules.
-func (c conditions) complete(gap *gap) {
+func (c conditions) complete(gap *offer.Gap) {
 	if gap == nil {
 		c.set(v1alpha1.ConditionComplete, metav1.ConditionTrue, v1alpha1.ReasonReady, "every module exists and is ready, and no mandatory type is missing")
 		return
 	}
-	c.set(v1alpha1.ConditionComplete, metav1.ConditionFalse, gap.reason, gap.message)
+	c.set(v1alpha1.ConditionComplete, metav1.ConditionFalse, gap.Reason, gap.Message)
 }
 
 // locked sets Locked: whether the content of the set is frozen.

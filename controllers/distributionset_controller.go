@@ -24,6 +24,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/logging"
+	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
@@ -228,7 +229,7 @@ func (r *DistributionSetReconciler) loadModules(ctx context.Context, l *setPlann
 		}
 		l.modules[i] = module
 	}
-	l.gap = gapIn(l.set, l.modules)
+	l.gap = offer.GapIn(l.set, l.modules)
 	return nil
 }
 

@@ -5,7 +5,6 @@ package controllers
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,69 +27,10 @@ type setPlanner struct {
 	unrecorded error
 	// modules in the order of spec.modules. A missing module is nil.
 	modules []*v1alpha1.SoftwareModule
-	gap     *gap
+	gap     *offer.Gap
 	// user is the name of one object that deploys the set, or "".
 	user            string
 	rollouts, autos int32
-}
-
-// gap describes what a set lacks.
-type gap struct {
-	reason, message string
-	// isTransient is true if the gap goes away without user action.
-	isTransient bool
-}
-
-// gapIn returns the first gap of a set, or nil if the set is complete.
-func gapIn(set *v1alpha1.DistributionSet, modules []*v1alpha1.SoftwareModule) *gap {
-	if len(modules) == 0 {
-		return &gap{reason: v1alpha1.ReasonIncomplete, message: "spec.modules is empty: name at least one SoftwareModule"}
-	}
-	for i, m := range modules {
-		if g := moduleGap(m, set.Spec.Modules[i].Name, i); g != nil {
-			return g
-		}
-	}
-	return typeGap(set.Spec.ModuleTypes, modules)
-}
-
-func moduleGap(m *v1alpha1.SoftwareModule, name string, i int) *gap {
-	if m == nil {
-		return &gap{reason: v1alpha1.ReasonReferenceNotFound, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) does not exist: create it, or remove it from spec.modules", name, i)}
-	}
-	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
-	switch {
-	case m.Unreadable != nil:
-		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) cannot be decoded: %s", name, i, m.Unreadable.Message)}
-	case ready == nil:
-		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) has not been reconciled yet", name, i), isTransient: true}
-	case ready.Status != metav1.ConditionTrue:
-		return &gap{reason: v1alpha1.ReasonModuleNotReady, message: fmt.Sprintf("SoftwareModule %s (spec.modules[%d]) is not ready: %s", name, i, ready.Message)}
-	}
-	return nil
-}
-
-// typeGap compares the modules with spec.moduleTypes. If that has no types, all modules are
-// allowed.
-func typeGap(types *v1alpha1.ModuleTypes, modules []*v1alpha1.SoftwareModule) *gap {
-	if types == nil || len(types.Mandatory)+len(types.Optional) == 0 {
-		return nil
-	}
-	present := map[string]bool{}
-	for _, m := range modules {
-		present[m.Spec.Type] = true
-		if !slices.Contains(types.Mandatory, m.Spec.Type) && !slices.Contains(types.Optional, m.Spec.Type) {
-			return &gap{reason: v1alpha1.ReasonUnknownModuleType, message: fmt.Sprintf(
-				"SoftwareModule %s has type %q, which is in neither list of spec.moduleTypes: add the type to optional, or remove the module from spec.modules", m.Name, m.Spec.Type)}
-		}
-	}
-	for _, t := range types.Mandatory {
-		if !present[t] {
-			return &gap{reason: v1alpha1.ReasonIncomplete, message: fmt.Sprintf(
-				"no module has the mandatory type %q: add one to spec.modules, or remove the type from spec.moduleTypes.mandatory", t)}
-		}
-	}
-	return nil
 }
 
 // effectiveInvalidation is an invalidation that applies, either from the spec or from the record.
@@ -247,7 +187,7 @@ func (l *setPlanner) updateLock(status *v1alpha1.DistributionSetStatus, c condit
 	case l.user == "":
 		c.locked(metav1.ConditionFalse, v1alpha1.ReasonNotUsed, "nothing deploys the set yet")
 	case l.gap != nil:
-		c.locked(metav1.ConditionFalse, l.gap.reason, l.user+" deploys the set, but it is not complete")
+		c.locked(metav1.ConditionFalse, l.gap.Reason, l.user+" deploys the set, but it is not complete")
 	default:
 		c.locked(metav1.ConditionUnknown, v1alpha1.ReasonLocking, l.lockingMessage())
 	}
@@ -281,10 +221,10 @@ func (l *setPlanner) updateReady(status *v1alpha1.DistributionSetStatus, c condi
 			l.older, l.set.Spec.Name, l.set.Spec.Version, l.set.Spec.Type))
 	case change != "":
 		c.stalled(v1alpha1.ReasonContentChanged, change)
-	case l.gap != nil && (l.gap.isTransient || l.remainingGrace() > 0):
-		c.reconciling(metav1.ConditionFalse, l.gap.reason, l.gap.message)
+	case l.gap != nil && (l.gap.IsTransient || l.remainingGrace() > 0):
+		c.reconciling(metav1.ConditionFalse, l.gap.Reason, l.gap.Message)
 	case l.gap != nil:
-		c.stalled(l.gap.reason, l.gap.message)
+		c.stalled(l.gap.Reason, l.gap.Message)
 	case l.mustLock() && !status.Locked:
 		c.reconciling(metav1.ConditionTrue, v1alpha1.ReasonLocking, l.lockingMessage())
 	default:

@@ -128,7 +128,7 @@ func (r *RolloutReconciler) awaitsTargets(obj *v1alpha1.Rollout) time.Duration {
 		if g.Unreadable != nil || !grouping.BelongsTo(g, obj) || g.Spec.RolloutUID == obj.UID {
 			continue
 		}
-		for _, t := range r.members(g) {
+		for _, t := range r.Index.Members(g) {
 			if t == nil {
 				missing++
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/autoassignment"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
@@ -179,7 +180,7 @@ func (r *TargetReconciler) duplicates(gone *v1alpha1.Target) []reconcile.Request
 func (r *TargetReconciler) membersWithOpenAction(ro *v1alpha1.Rollout) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, g := range r.Index.GroupsOf(ro) {
-		if !grouping.BelongsTo(g, ro) || !openGroup(ro, g) {
+		if !grouping.BelongsTo(g, ro) || !fleet.OpenGroup(ro, g) {
 			continue
 		}
 		for _, name := range g.Spec.Targets {
