@@ -20,6 +20,10 @@ LINTER := go tool -modfile=hack/lint/go.mod golangci-lint-kube-api-linter
 # How many suites with an API server run at the same time. They mostly wait; each needs about 1 GB.
 SUITES ?= 3
 
+# Collect garbage less often in the API servers and processes of a suite: this saves a fifth of their
+# CPU time. Above 1 GiB they collect it as often as needed.
+SUITE_ENV := GOGC=400 GOMEMLIMIT=1GiB KUBEBUILDER_ASSETS="$(ASSETS)"
+
 FUZZ ?= .
 FUZZTIME ?= 10s
 BENCH ?= .
@@ -55,11 +59,11 @@ lint: ## Check format, code (golangci-lint), API types (kube-api-linter), import
 .PHONY: test
 test: test-unit ## Run all tests: first those without a server, then the stories on a real API server.
 	@$(MAKE) controlplane
-	KUBEBUILDER_ASSETS="$(ASSETS)" hack/gotest.sh -p $(SUITES) -timeout 30m -- ./test/unreadable ./test/crash ./test/stories ./test/...
+	$(SUITE_ENV) hack/gotest.sh -p $(SUITES) -timeout 30m -- ./test/unreadable ./test/crash ./test/stories ./test/...
 
 .PHONY: test-crash
 test-crash: controlplane ## Three times as many crashes, lost replies and refusals as in `test` (GOSHAWK_CRASH=every: all).
-	KUBEBUILDER_ASSETS="$(ASSETS)" GOSHAWK_CRASH="$(or $(GOSHAWK_CRASH),many)" hack/gotest.sh -timeout 60m -- ./test/crash
+	$(SUITE_ENV) GOSHAWK_CRASH="$(or $(GOSHAWK_CRASH),many)" hack/gotest.sh -timeout 60m -- ./test/crash
 
 .PHONY: test-unit
 test-unit: ## Run the tests without a server: rules, device API, devices, controllers on a fake client.
