@@ -44,6 +44,7 @@ func newCommand(o *Options) *cobra.Command {
 	root.AddCommand(
 		newOptionsCommand(o),
 		newVersionCommand(o),
+		newWhyCommand(o),
 	)
 	checkArguments(root)
 	return root

@@ -34,8 +34,8 @@ const (
 )
 
 // unreached returns the rollouts, auto-assignments and the assignment that name or select the
-// target and do not reach it, sorted by kind and name. A rollout that is over is left out unless it
-// is asked for by its name.
+// target and do not reach it, sorted by kind and name. A rollout that is over, or that does not
+// select the target, is left out unless it is asked for by its name.
 func unreached(x *fleet.Index, w *offer.World, asked string) []Reach {
 	t := w.Target
 	var out []Reach
@@ -46,13 +46,17 @@ func unreached(x *fleet.Index, w *offer.World, asked string) []Reach {
 		if isMember(x, r, t) || rollout.IsOver(r) && r.Name != asked {
 			continue
 		}
-		out = append(out, notAMember(x, r, t))
+		if reach := notAMember(x, r, t); reach.Code != CodeNotSelected || r.Name == asked {
+			out = append(out, reach)
+		}
 	}
 	for _, a := range x.AutoAssignments(t.Namespace) {
 		if isAmong(w.Intents, a) {
 			continue
 		}
-		out = append(out, notStarted(x, a, t))
+		if reach := notStarted(x, a, t); reach.Code != CodeNotSelected {
+			out = append(out, reach)
+		}
 	}
 	return out
 }

@@ -193,8 +193,8 @@ func reach(x *fleet.Index, w *offer.World, o *offer.Offer, v *offer.Verdict) Rea
 // nextOf returns the first update that is not offered now and can still start.
 func nextOf(updates []Reach) *Reach {
 	for i := range updates {
-		if r := &updates[i]; !r.Offered && !r.Final && r.Code != CodeNotAMember && r.Code != CodeNotSelected {
-			return r
+		if r := updates[i]; !r.Offered && !r.Final && r.Code != CodeNotAMember && r.Code != CodeNotSelected {
+			return &r
 		}
 	}
 	return nil
@@ -227,9 +227,12 @@ func cancelCause(a *v1alpha1.Action) string {
 	return fmt.Sprintf(" (%s, %s)", a.Cancel.Cause, a.Cancel.Cancellation)
 }
 
-// noticesOf returns the conditions of a target that a person should know.
+// noticesOf returns what a person should know about the state of a target.
 func noticesOf(t *v1alpha1.Target) []Notice {
 	var out []Notice
+	if t.Spec.Hold {
+		out = append(out, Notice{"Hold", "Hold", "spec.hold is true: this target starts no update; set it to false to release it"})
+	}
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionConsistent, v1alpha1.ConditionOnline, v1alpha1.ConditionAssigned} {
 		if c := meta.FindStatusCondition(t.Status.Conditions, kind); c != nil && c.Status != metav1.ConditionTrue {
 			out = append(out, Notice{c.Type, c.Reason, c.Message})

@@ -95,6 +95,11 @@ func checkUpdates(t *testing.T, why *WhyTarget, w *offer.World, o *offer.Offer) 
 			t.Errorf("%+v reaches the target and is not listed", in.Source)
 		}
 	}
+	for _, r := range why.Updates {
+		if r.Code == CodeNotSelected {
+			t.Errorf("%+v does not select the target and is listed", r.Source)
+		}
+	}
 	if why.Next != nil && (why.Next.Offered || why.Next.Final) {
 		t.Errorf("the next update is %+v", why.Next)
 	}

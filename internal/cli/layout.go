@@ -1,0 +1,74 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// wrapped returns the text as lines of at most width columns, each with the indent. A word that is
+// longer than a line has a line for itself.
+func wrapped(indent, width int, text string) string {
+	margin := strings.Repeat(" ", indent)
+	var out strings.Builder
+	line := 0
+	for _, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case line == 0:
+			out.WriteString(margin)
+			line = indent
+		case line+1+n > width:
+			out.WriteString("\n" + margin)
+			line = indent
+		default:
+			out.WriteString(" ")
+			line++
+		}
+		out.WriteString(word)
+		line += n
+	}
+	return out.String() + "\n"
+}
+
+// table returns rows with aligned columns. Empty columns are left out.
+func table(indent int, rows [][]string) string {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var out strings.Builder
+	for _, row := range rows {
+		var line strings.Builder
+		line.WriteString(strings.Repeat(" ", indent))
+		for i, cell := range row {
+			if widths[i] == 0 {
+				continue
+			}
+			line.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+		}
+		out.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+	return out.String()
+}
+
+// stamp returns a time for people, in UTC with seconds.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+// stampOf returns a time for people, or "" if it is nil.
+func stampOf(t *metav1.Time) string {
+	if t == nil {
+		return ""
+	}
+	return stamp(t.Time)
+}
