@@ -72,7 +72,7 @@ allow internal/autoassignment "$api" "$mod/internal/cancellation" "$mod/internal
 rules=("$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" "$mod/internal/inventory" "$mod/internal/query" "$mod/internal/access"
 	"$mod/internal/window" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/rollout" "$mod/internal/autoassignment")
 allow internal/explain "$api" "${rules[@]}" "$mod/internal/fleet" k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client
-allow internal/progress "$api" k8s.io/apimachinery/pkg
+allow internal/progress "$api" "$mod/internal/text" "$mod/internal/explain" k8s.io/apimachinery/pkg
 allow internal/cli "$api" "${rules[@]}" "$mod/internal/fleet" "$mod/internal/explain" "$mod/internal/progress" \
 	github.com/spf13 github.com/go-logr/logr golang.org/x/term k8s.io/api k8s.io/apimachinery k8s.io/cli-runtime k8s.io/client-go sigs.k8s.io/controller-runtime sigs.k8s.io/yaml
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/explain"
 	"github.com/goshawk-dev/goshawk/internal/progress"
 )
 
@@ -70,10 +71,10 @@ func (s *screen) title(text string) {
 // has changed, and otherwise one in five.
 func (s *screen) show(r *v1alpha1.Rollout, now time.Time) {
 	if s.terminal {
-		_ = s.live.Show(progress.Progress(r, now, s.style()))
+		_ = s.live.Show(progress.Progress(explain.StatusOf(explain.StatusWorld{Rollout: r, Now: now}), now, s.style()))
 		return
 	}
-	text := progress.Line(r)
+	text := progress.Line(explain.StatusOf(explain.StatusWorld{Rollout: r, Now: now}))
 	if quiet := now.Sub(s.printedAt); quiet < logInterval || text == s.printed && quiet < 5*logInterval {
 		return
 	}
@@ -84,9 +85,9 @@ func (s *screen) show(r *v1alpha1.Rollout, now time.Time) {
 // finish shows the final state of the rollout.
 func (s *screen) finish(r *v1alpha1.Rollout, now time.Time) {
 	if s.terminal {
-		_ = s.live.Show(progress.Progress(r, now, s.style()))
+		_ = s.live.Show(progress.Progress(explain.StatusOf(explain.StatusWorld{Rollout: r, Now: now}), now, s.style()))
 	} else {
-		fmt.Fprint(s.out, progress.Progress(r, now, s.style()))
+		fmt.Fprint(s.out, progress.Progress(explain.StatusOf(explain.StatusWorld{Rollout: r, Now: now}), now, s.style()))
 	}
 	s.live.Keep()
 }

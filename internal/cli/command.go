@@ -43,6 +43,7 @@ func newCommand(o *Options) *cobra.Command {
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.AddCommand(
 		newOptionsCommand(o),
+		newStatusCommand(o),
 		newVersionCommand(o),
 		newWhyCommand(o),
 	)

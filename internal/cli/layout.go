@@ -36,7 +36,7 @@ func wrapped(indent, width int, text string) string {
 	return out.String() + "\n"
 }
 
-// table returns rows with aligned columns. Empty columns are left out.
+// table returns rows with aligned columns. Empty columns are left out. Cells may have colors.
 func table(indent int, rows [][]string) string {
 	var widths []int
 	for _, row := range rows {
@@ -44,7 +44,7 @@ func table(indent int, rows [][]string) string {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], columnsOf(cell))
 		}
 	}
 	var out strings.Builder
@@ -55,11 +55,36 @@ func table(indent int, rows [][]string) string {
 			if widths[i] == 0 {
 				continue
 			}
-			line.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+			line.WriteString(cell + strings.Repeat(" ", widths[i]-columnsOf(cell)+2))
 		}
 		out.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	return out.String()
+}
+
+// columnsOf returns how wide a text is, without the escape sequences of colors, which end in m.
+func columnsOf(text string) int {
+	n := 0
+	for text != "" {
+		before, after, found := strings.Cut(text, "\x1b[")
+		n += utf8.RuneCountInString(before)
+		if !found {
+			break
+		}
+		_, text, _ = strings.Cut(after, "m")
+	}
+	return n
+}
+
+// cut shortens the lines of a text without colors in their last column to this width.
+func cut(text string, width int) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if runes := []rune(line); columnsOf(line) > width && width > 3 {
+			lines[i] = string(runes[:max(0, len(runes)-(columnsOf(line)-width)-3)]) + "..."
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // stamp returns a time for people, in UTC with seconds.

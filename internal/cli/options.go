@@ -37,6 +37,8 @@ type Options struct {
 	// TerminalSize returns the size of the terminal that Out is, or false if it is none.
 	TerminalSize func() (columns, rows int, ok bool)
 
+	// refresh is the shortest time between two reads of a command that shows each change.
+	refresh time.Duration
 	// connect returns a client for the cluster of Config.
 	connect func() (client.WithWatch, error)
 	client  client.WithWatch
@@ -50,6 +52,7 @@ func NewOptions(streams genericiooptions.IOStreams) *Options {
 		Config:    genericclioptions.NewConfigFlags(true),
 		Now:       time.Now,
 		Getenv:    os.Getenv,
+		refresh:   500 * time.Millisecond,
 	}
 	o.connect = o.dial
 	o.TerminalSize = func() (int, int, bool) {

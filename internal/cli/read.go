@@ -175,3 +175,33 @@ func editDistance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// listAll returns all objects of a list, which it reads in pages. The list is of a kind whose
+// objects have type T.
+func listAll[T any](ctx context.Context, o *Options, list client.ObjectList, options ...client.ListOption) ([]*T, error) {
+	var all []*T
+	err := eachPage(ctx, o, list, func(page []*T) bool { all = append(all, page...); return true }, options...)
+	return all, err
+}
+
+// eachPage calls f with each page of a list, until f returns false.
+func eachPage[T any](ctx context.Context, o *Options, list client.ObjectList, f func(page []*T) bool, options ...client.ListOption) error {
+	c, err := o.Client()
+	if err != nil {
+		return err
+	}
+	for next := ""; ; next = list.GetContinue() {
+		list = reflect.New(reflect.TypeOf(list).Elem()).Interface().(client.ObjectList) // the pages may share no memory
+		if err := c.List(ctx, list, append(slices.Clone(options), client.Limit(pageSize), client.Continue(next))...); err != nil {
+			return err
+		}
+		items := reflect.ValueOf(list).Elem().FieldByName("Items")
+		var page []*T
+		for i := range items.Len() {
+			page = append(page, items.Index(i).Addr().Interface().(*T))
+		}
+		if !f(page) || list.GetContinue() == "" {
+			return nil
+		}
+	}
+}

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"runtime/debug"
 
@@ -11,6 +12,10 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
+
+// release is the version of a released plugin. The linker sets it: -X
+// github.com/goshawk-dev/goshawk/internal/cli.release=v1.2.3.
+var release string
 
 // version is what `kubectl goshawk version` prints.
 type version struct {
@@ -46,9 +51,7 @@ func builtVersion() version {
 	v := version{Version: "(devel)", API: v1alpha1.GroupVersion.String()}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		v.Go = info.GoVersion
-		if info.Main.Version != "" {
-			v.Version = info.Main.Version
-		}
+		v.Version = cmp.Or(release, info.Main.Version, v.Version)
 	}
 	return v
 }

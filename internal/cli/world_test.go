@@ -84,6 +84,7 @@ func (w *world) options(streams genericiooptions.IOStreams) *Options {
 	o.Now = func() time.Time { return w.now }
 	o.Getenv = func(name string) string { return w.environment[name] }
 	o.TerminalSize = func() (int, int, bool) { return w.columns, 0, w.columns > 0 }
+	o.refresh = time.Millisecond
 	o.connect = func() (client.WithWatch, error) { return w.client, w.connectErr }
 	return o
 }

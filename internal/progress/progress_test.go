@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/explain"
 )
 
 var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -40,6 +41,10 @@ func midway() *v1alpha1.Rollout {
 	return r
 }
 
+func statusOf(r *v1alpha1.Rollout) explain.Status {
+	return explain.StatusOf(explain.StatusWorld{Rollout: r, Now: noon})
+}
+
 func specOf(set string) v1alpha1.RolloutSpec {
 	return v1alpha1.RolloutSpec{Update: v1alpha1.Update{DistributionSet: set}}
 }
@@ -51,48 +56,56 @@ func TestProgress(t *testing.T) {
 		want    string
 	}{
 		"a wide terminal": {midway(), Style{Width: 100, Unicode: true}, `
-firmware-2.1  ·  Running  ·  1m35s  ·  set gateway-firmware-2.1
-  canary  ████████████████████████████████████––––       9/10  Finished
-  early   █████████████████×▒▒▒▒▒▒▒▒▒▒▒▒░░░░░░░░░░      20/48  Running
-  rest    ········································      0/141  Scheduled
+firmware-2.1  ·  Running  ·  1 min 35 s  ·  set gateway-firmware-2.1
+  waits: group early: 20 of 48 succeeded, 2 failed, waiting for 80 percent; 12 pending, 14 in
+  progress
+  ├─ canary  ████████████████████████████████████––––       9/10  Finished
+  ├─ early   █████████████████×▒▒▒▒▒▒▒▒▒▒▒▒░░░░░░░░░░      20/48  Running
+  └─ rest    ········································      0/141  Scheduled
   · 141 scheduled  ░ 12 pending  ▒ 14 in progress  – 1 canceled  × 2 failed  █ 29 succeeded
   1 removed
   1 failed with code 28, such as gateway-099
   1 failed without a code
-  waits: group early: 20 of 48 succeeded, 2 failed, waiting for 80 percent; 12 pending, 14 in
-  progress
+  forecast: group rest, the last one, reaches 50 percent about 2026-06-01T12:01:24Z (in 1 min 24 s):
+  group early takes 1 min 12 s at its pace so far; 1 group has not opened
 `},
 		"a narrow terminal without Unicode": {midway(), Style{Width: 52}, `
-firmware-2.1  -  Running  -  1m35s  -  set gateway-f
-  canary  [################--]       9/10  Finished
-  early   [#######x>>>>>>....]      20/48  Running
-  rest    [                  ]      0/141  Scheduled
+firmware-2.1  -  Running  -  1 min 35 s  -  set gate
+  waits: group early: 20 of 48 succeeded, 2 failed,
+  waiting for 80 percent; 12 pending, 14 in progress
+  |- canary  [##############-]       9/10  Finished
+  |- early   [######x>>>>....]      20/48  Running
+  ` + "`" + `- rest    [               ]      0/141  Scheduled
     141 scheduled  . 12 pending  > 14 in progress
   - 1 canceled  x 2 failed  # 29 succeeded
   1 removed
   1 failed with code 28, such as gateway-099
   1 failed without a code
-  waits: group early: 20 of 48 succeeded, 2 failed,
-  waiting for 80 percent; 12 pending, 14 in progress
+  forecast: group rest, the last one, reaches 50
+  percent about 2026-06-01T12:01:24Z (in 1 min 24
+  s): group early takes 1 min 12 s at its pace so
+  far; 1 group has not opened
 `},
 		"before the first reconcile": {&v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: "new"}, Spec: specOf("new")}, Style{Width: 100, Unicode: true}, `
 new  ·  Creating
   · 0 scheduled  ░ 0 pending  ▒ 0 in progress  – 0 canceled  × 0 failed  █ 0 succeeded
+  no forecast: the rollout has not started
 `},
-		"more groups than rows": {manyGroups(40), Style{Width: 100, Height: 14, Unicode: true}, `
+		"more groups than rows": {manyGroups(40), Style{Width: 100, Height: 16, Unicode: true}, `
 long  ·  Creating
-  19 groups before
-  group-20  ████████████████████████████████████████        1/1  Finished
-  group-21  ········································        0/1  Scheduled
-  group-22  ········································        0/1  Scheduled
-  group-23  ········································        0/1  Scheduled
-  17 groups after
+  ├─ 19 groups before
+  ├─ group-20  ████████████████████████████████████████        1/1  Finished
+  ├─ group-21  ········································        0/1  Scheduled
+  ├─ group-22  ········································        0/1  Scheduled
+  ├─ group-23  ········································        0/1  Scheduled
+  └─ 17 groups after
   · 0 scheduled  ░ 0 pending  ▒ 0 in progress  – 0 canceled  × 0 failed  █ 0 succeeded
+  no forecast: the rollout has not started
 `},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := Progress(tc.rollout, noon, tc.style)
+			got := Progress(statusOf(tc.rollout), noon, tc.style)
 			if diff := cmp.Diff(strings.TrimPrefix(tc.want, "\n"), got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -120,12 +133,12 @@ func manyGroups(n int) *v1alpha1.Rollout {
 
 func TestColorsDoNotChangeTheText(t *testing.T) {
 	r := midway()
-	r.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue}}
-	colored := Progress(r, noon, Style{Width: 60, Unicode: true, Color: true})
+	r.Status.PauseReason = v1alpha1.PauseByErrorThreshold
+	colored := Progress(statusOf(r), noon, Style{Width: 60, Unicode: true, Color: true})
 	if !strings.Contains(colored, "\x1b[31mwaits:\x1b[0m") {
-		t.Errorf("the waiting message of a stalled rollout is not red:\n%q", colored)
+		t.Errorf("the message of a rollout that was paused by errors is not red:\n%q", colored)
 	}
-	bare := Progress(r, noon, Style{Width: 60, Unicode: true})
+	bare := Progress(statusOf(r), noon, Style{Width: 60, Unicode: true})
 	if diff := cmp.Diff(bare, withoutColor(colored)); diff != "" {
 		t.Errorf("colours change the text (-without +with):\n%s", diff)
 	}
@@ -161,7 +174,7 @@ func TestLine(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, Line(tc.rollout)); diff != "" {
+			if diff := cmp.Diff(tc.want, Line(statusOf(tc.rollout))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -133,11 +133,11 @@ func (s Style) flow(indent, gap int, items []line) []line {
 	return append(lines, current)
 }
 
-// paragraph returns lines with the text, broken between words.
-func (s Style) paragraph(indent int, text string, h hue) []line {
+// paragraph returns indented lines with the text, broken between words.
+func (s Style) paragraph(text string, h hue) []line {
 	var words []line
 	for _, word := range strings.Fields(text) {
 		words = append(words, line{{word, h}})
 	}
-	return s.flow(indent, 1, words)
+	return s.flow(2, 1, words)
 }

@@ -81,15 +81,7 @@ func (l *planner) markAlreadyInstalled(g *group, except func(*v1alpha1.Target) b
 }
 
 func (l *planner) conditions(g *group) v1alpha1.GroupConditions {
-	if g.isDynamic() {
-		return l.trailingConditions()
-	}
-	for i := range l.spec.Groups {
-		if l.spec.Groups[i].Name == g.name {
-			return grouping.Conditions(l.spec, &l.spec.Groups[i])
-		}
-	}
-	return grouping.Conditions(l.spec, nil)
+	return grouping.ConditionsOf(l.spec, g.name)
 }
 
 // reached reports whether succeeded is at least percent of n. It is true for 0 of 0.

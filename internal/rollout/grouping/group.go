@@ -33,6 +33,18 @@ type Group struct {
 	Targets []string
 }
 
+// ConditionsOf returns the conditions of the group with this name: those of spec.groups. A group
+// that is not among them has equal size, or was added to a dynamic rollout; it has the conditions
+// of the last explicit group if there is one.
+func ConditionsOf(spec *v1alpha1.RolloutSpec, name string) v1alpha1.GroupConditions {
+	for i := range spec.Groups {
+		if spec.Groups[i].Name == name || i == len(spec.Groups)-1 {
+			return Conditions(spec, &spec.Groups[i])
+		}
+	}
+	return Conditions(spec, nil)
+}
+
 // Conditions returns the conditions of a group of spec.groups, or of a group of equal size if g is
 // nil. Each field is inherited by itself: the group's value, else that of the rollout, else
 // hawkBit's default.
