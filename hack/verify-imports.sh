@@ -71,9 +71,10 @@ allow internal/autoassignment "$api" "$mod/internal/cancellation" "$mod/internal
 # The rules that what is said to people is taken from.
 rules=("$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" "$mod/internal/inventory" "$mod/internal/query" "$mod/internal/access"
 	"$mod/internal/window" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/rollout" "$mod/internal/autoassignment")
-allow internal/explain "$api" "${rules[@]}" "$mod/internal/fleet" k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client
+allow internal/operation "$api" "$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" "$mod/internal/rollout" k8s.io/apimachinery/pkg sigs.k8s.io/structured-merge-diff/v6/fieldpath
+allow internal/explain "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/fleet" k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client
 allow internal/progress "$api" "$mod/internal/text" "$mod/internal/explain" k8s.io/apimachinery/pkg
-allow internal/cli "$api" "${rules[@]}" "$mod/internal/fleet" "$mod/internal/explain" "$mod/internal/progress" \
+allow internal/cli "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/fleet" "$mod/internal/explain" "$mod/internal/progress" \
 	github.com/spf13 github.com/go-logr/logr golang.org/x/term k8s.io/api k8s.io/apimachinery k8s.io/cli-runtime k8s.io/client-go sigs.k8s.io/controller-runtime sigs.k8s.io/yaml
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/collectors github.com/prometheus/client_golang
@@ -100,6 +101,7 @@ pure internal/rollout/bitmap
 pure internal/rollout/grouping
 pure internal/rollout/counting
 pure internal/rollout
+pure internal/operation
 pure internal/autoassignment
 pure internal/explain
 pure internal/progress
