@@ -18,6 +18,8 @@ package eligibility
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/cancellation"
@@ -372,6 +374,11 @@ func AwaitsFeatures(t *v1alpha1.Target) bool {
 		}
 	}
 	return false
+}
+
+// IsConnected reports whether the condition Online of a target shows a connection, by MQTT.
+func IsConnected(online *metav1.Condition) bool {
+	return online.Status == metav1.ConditionTrue && (online.Reason == v1alpha1.ReasonConnected || online.Reason == v1alpha1.ReasonAwaitingFeatures)
 }
 
 // IsDuplicate reports whether an older target has the same controllerID.

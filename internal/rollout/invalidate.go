@@ -10,7 +10,16 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/cancellation"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 )
+
+// InvalidationEffect returns what the invalidation of its set does to a rollout, by the rules of
+// Next, and whether it deletes the rollout. The set is the invalidated one.
+func InvalidationEffect(r *v1alpha1.Rollout, set *eligibility.Set) (effect cancellation.Effect, deletes bool) {
+	l := newPlanner(Snapshot{Rollout: r, Set: set})
+	l.noteInvalid()
+	return l.effect(), l.isToBeDeleted()
+}
 
 // refuseInvalid holds a rollout that must not assign its invalidated set, by the table of package
 // cancellation. A rollout that the invalidation stops is left to stop.

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -100,7 +101,7 @@ func onlineOf(t *v1alpha1.Target, now time.Time, p Presence) *metav1.Condition {
 	case now.Sub(t.Status.LastSeen.Time) >= OfflineAfter:
 		return &metav1.Condition{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonSilent, Message: fmt.Sprintf(
 			"last contact between %s and a day later: the device has been silent for at least a day", formatTime(t.Status.LastSeen))}
-	case before != nil && IsConnected(before) && p.State != Unused:
+	case before != nil && eligibility.IsConnected(before) && p.State != Unused:
 		return before.DeepCopy()
 	}
 	return &metav1.Condition{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSeen, Message: fmt.Sprintf(
@@ -129,7 +130,7 @@ const (
 
 // connectedSince returns the time in the message of connected.
 func connectedSince(c *metav1.Condition) (string, bool) {
-	if c == nil || !IsConnected(c) {
+	if c == nil || !eligibility.IsConnected(c) {
 		return "", false
 	}
 	since, ok := strings.CutPrefix(strings.TrimSuffix(c.Message, awaitingText), connectedText)
@@ -145,11 +146,6 @@ func ConnectedSince(t *v1alpha1.Target) time.Time {
 		return time.Time{}
 	}
 	return at
-}
-
-// IsConnected reports whether the condition Online shows a connection.
-func IsConnected(online *metav1.Condition) bool {
-	return online.Status == metav1.ConditionTrue && (online.Reason == v1alpha1.ReasonConnected || online.Reason == v1alpha1.ReasonAwaitingFeatures)
 }
 
 func isDisconnected(c *metav1.Condition) bool {

@@ -205,7 +205,7 @@ func (b *Backend) noteOnlineChanged(_, now client.Object) {
 
 func isConnected(t *v1alpha1.Target) bool {
 	c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionOnline)
-	return c != nil && targetstatus.IsConnected(c)
+	return c != nil && eligibility.IsConnected(c)
 }
 
 // RunPresence writes which devices have a connection, until ctx ends. A process without
