@@ -46,6 +46,16 @@ func newCommand(o *Options) *cobra.Command {
 		newStatusCommand(o),
 		newVersionCommand(o),
 		newWhyCommand(o),
+		newApproveCommand(o),
+		newStartCommand(o),
+		newPauseCommand(o),
+		newResumeCommand(o),
+		newAdvanceCommand(o),
+		newRetryCommand(o),
+		newStopCommand(o),
+		newHoldCommand(o),
+		newReleaseCommand(o),
+		newInvalidateCommand(o),
 	)
 	checkArguments(root)
 	return root

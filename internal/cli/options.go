@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -36,6 +37,8 @@ type Options struct {
 	Getenv func(string) string
 	// TerminalSize returns the size of the terminal that Out is, or false if it is none.
 	TerminalSize func() (columns, rows int, ok bool)
+	// AsksTerminal reports whether In is a terminal, at which a person can answer a question.
+	AsksTerminal func() bool
 
 	// refresh is the shortest time between two reads of a command that shows each change.
 	refresh time.Duration
@@ -55,6 +58,10 @@ func NewOptions(streams genericiooptions.IOStreams) *Options {
 		refresh:   500 * time.Millisecond,
 	}
 	o.connect = o.dial
+	o.AsksTerminal = func() bool {
+		file, ok := o.In.(*os.File)
+		return ok && term.IsTerminal(int(file.Fd()))
+	}
 	o.TerminalSize = func() (int, int, bool) {
 		file, ok := o.Out.(*os.File)
 		if !ok || !term.IsTerminal(int(file.Fd())) || o.Getenv("TERM") == "dumb" {
@@ -99,7 +106,7 @@ func (o *Options) dial() (client.WithWatch, error) {
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	return scheme, errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+	return scheme, errors.Join(corev1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
 // Namespace returns the namespace of --namespace, else of the context, else "default".

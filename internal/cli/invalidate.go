@@ -1,0 +1,240 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/explain"
+	"github.com/goshawk-dev/goshawk/internal/operation"
+)
+
+func newInvalidateCommand(o *Options) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "invalidate SET --type None|Soft|Force",
+		Short: "Invalidate a distribution set: stop a bad release everywhere",
+		Long: `Invalidates a distribution set, which cannot be taken back: spec.invalidation. The set is never
+assigned again. --type says what happens to what uses it: None: rollouts that have started go on;
+Soft: rollouts stop, and devices that have started are asked to cancel; Force: rollouts stop, and the
+actions of devices that have started are closed at once. Auto-assignments stop in each case.
+
+--dry-run prints what is affected with each of the three types, side by side, and which rights each
+type needs.
+
+` + howToChange,
+		Example: `  # What is affected, with each type
+  kubectl goshawk invalidate firmware-2-1 --dry-run
+
+  # What Force would change, and the YAML for a commit
+  kubectl goshawk invalidate firmware-2-1 --type Force --reason 'bricks the modem'
+  kubectl goshawk invalidate firmware-2-1 --type Force --reason 'bricks the modem' --patch
+
+  # Now: it asks for the name of the set
+  kubectl goshawk invalidate firmware-2-1 --type Force --reason 'bricks the modem' --apply
+
+  # The same in a script
+  kubectl goshawk invalidate firmware-2-1 --type Force --reason 'bricks the modem' --apply --yes`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: o.completeNames(&v1alpha1.DistributionSet{}, 1),
+	}
+	var wanted operation.Invalidation
+	kind := addType(c, "what happens to rollouts and to devices that have started: None, Soft or Force")
+	c.Flags().StringVar(&wanted.Reason, "reason", "", "a text for people that says why, at most 256 characters")
+	c.Flags().BoolVar(&wanted.DeleteRollouts, "delete-rollouts", false, "with --type Force: also delete the rollouts of the set")
+	dryRun := c.Flags().Bool("dry-run", false, "print what is affected with each type, and write nothing")
+	f := addChanging(c)
+	f.addYes(c)
+	exclude(c, "dry-run", "apply")
+	exclude(c, "dry-run", "patch")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		set := &v1alpha1.DistributionSet{}
+		if *dryRun {
+			if err := o.get(c.Context(), set, args[0]); err != nil {
+				return err
+			}
+			preview, err := o.invalidationPreview(c.Context(), set, wanted.DeleteRollouts)
+			if err != nil {
+				return err
+			}
+			o.previewRights(c.Context(), preview)
+			return o.print(f.format, preview, func() string { return previewText(preview) })
+		}
+		if kind.value == "" {
+			return usageError(c, errors.New("--type is missing: None, Soft or Force; --dry-run shows what each of them does"))
+		}
+		wanted.Cancellation = kind.value
+		return o.change(c.Context(), f, operand{object: set, name: args[0], compute: func() (*operation.Change, error) {
+			return o.invalidation(c.Context(), f, set, wanted)
+		}})
+	}
+	return c
+}
+
+// invalidation returns the change with its effect. For the YAML alone the effect is not needed.
+func (o *Options) invalidation(ctx context.Context, f *changing, set *v1alpha1.DistributionSet, wanted operation.Invalidation) (*operation.Change, error) {
+	change, err := operation.Invalidate(set, wanted)
+	if err != nil || f.patch {
+		return change, err
+	}
+	preview, err := o.invalidationPreview(ctx, set, wanted.DeleteRollouts)
+	if err != nil {
+		return nil, err
+	}
+	change.Effect = append(preview.Sentences(wanted.Cancellation),
+		"An invalidation is final: the set is never valid again, also if it is deleted and created again.")
+	change.Targets = preview.Affected(wanted.Cancellation)
+	return change, nil
+}
+
+// invalidationPreview reads what uses the set. It keeps no target in memory.
+func (o *Options) invalidationPreview(ctx context.Context, set *v1alpha1.DistributionSet, deleteRollouts bool) (*explain.Invalidation, error) {
+	c, err := o.Client()
+	if err != nil {
+		return nil, err
+	}
+	p := explain.NewInvalidationPreview(set, deleteRollouts, o.Now())
+	err = errors.Join(
+		forEach(ctx, c, set.Namespace, func(l *v1alpha1.AutoAssignmentList) []v1alpha1.AutoAssignment { return l.Items }, p.AddAutoAssignment),
+		forEach(ctx, c, set.Namespace, func(l *v1alpha1.RolloutList) []v1alpha1.Rollout { return l.Items }, p.AddRollout),
+		forEach(ctx, c, set.Namespace, func(l *v1alpha1.TargetList) []v1alpha1.Target { return l.Items }, p.AddTarget),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return p.Result(), nil
+}
+
+// forEach lists objects page by page, and calls a function for each of them. Each page is a new
+// list: a page that is decoded into the list of another one would keep fields of its objects.
+func forEach[L any, T any, P interface {
+	*L
+	client.ObjectList
+}](ctx context.Context, c client.Client, namespace string, items func(P) []T, do func(*T), opts ...client.ListOption) error {
+	for next := ""; ; {
+		list := P(new(L))
+		page := append([]client.ListOption{client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)}, opts...)
+		if err := c.List(ctx, list, page...); err != nil {
+			return err
+		}
+		all := items(list)
+		for i := range all {
+			do(&all[i])
+		}
+		if next = list.GetContinue(); next == "" {
+			return nil
+		}
+	}
+}
+
+// previewRights asks for the rights of each type.
+func (o *Options) previewRights(ctx context.Context, i *explain.Invalidation) {
+	for k := range i.Types {
+		_ = o.askRights(ctx, i.Namespace, i.Types[k].Rights)
+	}
+}
+
+// maxListed is how many names a list of the preview has; the JSON has all.
+const maxListed = 20
+
+// previewText returns the preview for a person: the three types side by side.
+func previewText(i *explain.Invalidation) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "invalidation of DistributionSet %s/%s (%s)\n", i.Namespace, i.Set, i.Release)
+	if i.Invalidated != "" {
+		fmt.Fprintf(&out, "the set was %s: another invalidation has no effect\n", i.Invalidated)
+	}
+	fmt.Fprintln(&out)
+	rows := [][]string{{"WHAT", "COUNT", "NONE", "SOFT", "FORCE", "E.G."}}
+	for _, row := range i.Rows {
+		rows = append(rows, []string{row.What, number(row.Count), row.None, row.Soft, row.Force, strings.Join(row.Examples, ", ")})
+	}
+	out.WriteString(table(0, append(rows, []string{"new uses of the set", "", "refused", "refused", "refused"})))
+	if d := i.Devices; d.Connected+d.Polling > 0 {
+		fmt.Fprintf(&out, "\n%d devices have started: %d are connected by MQTT and get a cancel at once, %d get it with their next request\n", d.Connected+d.Polling, d.Connected, d.Polling)
+	}
+	rolloutsText(&out, i)
+	autoAssignmentsText(&out, i)
+	typesText(&out, i)
+	fmt.Fprintln(&out, "\nnothing was written")
+	return out.String()
+}
+
+func rolloutsText(out *strings.Builder, i *explain.Invalidation) {
+	if len(i.Rollouts) == 0 {
+		return
+	}
+	fmt.Fprintln(out)
+	rows := [][]string{{"ROLLOUT", "STATE", "GROUPS", "SCHEDULED", "PENDING", "ACTIVE", "DONE", "FAILED", "NONE", "SOFT", "FORCE"}}
+	for _, r := range i.Rollouts[:min(len(i.Rollouts), maxListed)] {
+		n := r.Targets
+		rows = append(rows, []string{r.Name, string(r.State), fmt.Sprintf("%d of %d", r.OpenGroups, r.Groups), number(n.Scheduled), number(n.Pending), number(n.InProgress),
+			number(n.Succeeded), number(n.Failed), r.None, r.Soft, r.Force})
+	}
+	out.WriteString(table(0, rows))
+	moreText(out, len(i.Rollouts), "rollouts")
+}
+
+func autoAssignmentsText(out *strings.Builder, i *explain.Invalidation) {
+	if len(i.AutoAssignments) == 0 {
+		return
+	}
+	fmt.Fprintln(out)
+	rows := [][]string{{"AUTO-ASSIGNMENT", "STATE", "MATCHED", "ACTIVE", "DONE", "FAILED", "EFFECT"}}
+	for _, a := range i.AutoAssignments[:min(len(i.AutoAssignments), maxListed)] {
+		n := a.Targets
+		rows = append(rows, []string{a.Name, string(a.State), number(n.Matched), number(n.Started), number(n.Succeeded), number(n.Failed), a.Effect})
+	}
+	out.WriteString(table(0, rows))
+	moreText(out, len(i.AutoAssignments), "auto-assignments")
+}
+
+func moreText(out *strings.Builder, n int, what string) {
+	if n > maxListed {
+		fmt.Fprintf(out, "and %d more %s; -o json lists all\n", n-maxListed, what)
+	}
+}
+
+func typesText(out *strings.Builder, i *explain.Invalidation) {
+	fmt.Fprintln(out)
+	rows := [][]string{{"TYPE", "YOU MAY", "RIGHTS", "MISSING"}}
+	for _, t := range i.Types {
+		name, may := string(t.Cancellation), "yes"
+		if t.DeleteRollouts {
+			name += " with --delete-rollouts"
+		}
+		missing := operation.Missing(t.Rights)
+		switch {
+		case slices.ContainsFunc(t.Rights, func(r operation.Right) bool { return r.Allowed == nil }):
+			may = "unknown"
+		case len(missing) > 0:
+			may = "no"
+		}
+		rows = append(rows, []string{name, may, rightNames(t.Rights, false), rightNames(missing, true)})
+	}
+	out.WriteString(table(0, rows))
+}
+
+// rightNames returns a list of rights, if wanted with the roles that give them.
+func rightNames(rights []operation.Right, withRoles bool) string {
+	var names []string
+	for _, right := range rights {
+		name := right.Verb + " " + right.Resource
+		if withRoles {
+			name += " (" + right.Role + ")"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func number(n int32) string { return strconv.Itoa(int(n)) }
