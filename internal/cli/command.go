@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -42,8 +43,10 @@ func newCommand(o *Options) *cobra.Command {
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.AddCommand(
+		newCompareCommand(o),
 		newOptionsCommand(o),
 		newStatusCommand(o),
+		newTargetsCommand(o),
 		newVersionCommand(o),
 		newWhyCommand(o),
 		newApproveCommand(o),
@@ -61,19 +64,40 @@ func newCommand(o *Options) *cobra.Command {
 	return root
 }
 
-// checkArguments makes the errors about the number of arguments usage errors.
+// checkArguments makes the errors about the arguments usage errors that people understand.
 func checkArguments(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usageError(c, err)
+			switch err := check(c, args); {
+			case err == nil:
+				return nil
+			case !c.HasParent():
+				return usageError(c, unknownCommand(c, args[0]))
+			case len(args) == 0:
+				return usageError(c, fmt.Errorf("an argument is missing: %s", c.UseLine()))
+			default:
+				return usageError(c, fmt.Errorf("too many or too few arguments: %s", c.UseLine()))
 			}
-			return nil
 		}
 	}
 	for _, child := range c.Commands() {
 		checkArguments(child)
 	}
+}
+
+// unknownCommand returns the error about a command that does not exist, with similar ones.
+func unknownCommand(root *cobra.Command, name string) error {
+	var names []string
+	for _, child := range root.Commands() {
+		if child.IsAvailableCommand() {
+			names = append(names, child.Name())
+		}
+	}
+	err := fmt.Errorf("there is no command %q", name)
+	if near := similar(name, names); len(near) > 0 {
+		return fmt.Errorf("%w; similar commands: %s", err, strings.Join(near, ", "))
+	}
+	return err
 }
 
 // Run runs the command with these arguments, prints its error, and returns the exit code.

@@ -14,11 +14,13 @@ func TestWrongCommandLinesSayWhereTheHelpIs(t *testing.T) {
 		args []string
 		want string
 	}{
-		"an unknown command": {[]string{"nonsense"}, "error: unknown command \"nonsense\" for \"kubectl goshawk\"\nsee `kubectl goshawk --help`\n"},
-		"an unknown flag":    {[]string{"version", "--nonsense"}, "error: unknown flag: --nonsense\nsee `kubectl goshawk version --help`\n"},
+		"an unknown command":  {[]string{"nonsense"}, "error: there is no command \"nonsense\"\nsee `kubectl goshawk --help`\n"},
+		"a mistyped command":  {[]string{"verson"}, "error: there is no command \"verson\"; similar commands: version\nsee `kubectl goshawk --help`\n"},
+		"an argument too few": {[]string{"compare"}, "error: an argument is missing: kubectl goshawk compare TARGET [TARGET] [flags]\nsee `kubectl goshawk compare --help`\n"},
+		"an unknown flag":     {[]string{"version", "--nonsense"}, "error: unknown flag: --nonsense\nsee `kubectl goshawk version --help`\n"},
 		"an unknown format": {[]string{"version", "-o", "xml"},
 			"error: invalid argument \"xml\" for \"-o, --output\" flag: it must be one of text, json, yaml\nsee `kubectl goshawk version --help`\n"},
-		"an argument too many": {[]string{"version", "one"}, "error: unknown command \"one\" for \"kubectl goshawk version\"\nsee `kubectl goshawk version --help`\n"},
+		"an argument too many": {[]string{"version", "one"}, "error: too many or too few arguments: kubectl goshawk version [flags]\nsee `kubectl goshawk version --help`\n"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -9,13 +9,16 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/testing/build"
 	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
@@ -40,6 +43,8 @@ type world struct {
 	now time.Time
 	// environment has the environment variables.
 	environment map[string]string
+	// requests counts the lists of pages.
+	requests int
 	// columns is the width of the terminal. 0: the output is no terminal.
 	columns int
 }
@@ -48,11 +53,37 @@ type world struct {
 // and a locale with UTF-8.
 func newWorld(t *testing.T, all ...client.Object) *world {
 	t.Helper()
-	builder := fakes.Server(t).WithReturnManagedFields()
+	builder := fakes.Server(t).WithReturnManagedFields().WithIndex(&v1alpha1.Target{}, "status.updateStatus", func(o client.Object) []string {
+		return []string{string(o.(*v1alpha1.Target).Status.UpdateStatus)}
+	})
 	for _, o := range all {
 		builder = builder.WithObjects(o.DeepCopyObject().(client.Object))
 	}
 	return &world{t: t, client: builder.Build(), now: noon, environment: map[string]string{"LANG": "C.UTF-8"}}
+}
+
+// pages lets the cluster divide lists of Targets into pages, as an API server does, and counts the
+// requests.
+func (w *world) pages() {
+	w.client = interceptor.NewClient(w.client, interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+		w.requests++
+		asked := client.ListOptions{}
+		asked.ApplyOptions(options)
+		if err := c.List(ctx, list, client.InNamespace(asked.Namespace)); err != nil {
+			return err
+		}
+		targets, isTargets := list.(*v1alpha1.TargetList)
+		if !isTargets || asked.Limit == 0 {
+			return nil
+		}
+		from, _ := strconv.Atoi(asked.Continue)
+		to := min(from+int(asked.Limit), len(targets.Items))
+		if to < len(targets.Items) {
+			targets.Continue = strconv.Itoa(to)
+		}
+		targets.Items = targets.Items[from:to]
+		return nil
+	}})
 }
 
 // result is what a command printed, and its exit code.

@@ -244,16 +244,19 @@ func noticesOf(t *v1alpha1.Target) []Notice {
 func pastActions(s *v1alpha1.TargetStatus) []PastAction {
 	var out []PastAction
 	for i := range s.Actions {
-		a := &s.Actions[i]
-		p := PastAction{ID: a.ID, Source: *sourceOf(&a.Source), Update: a.Subject(), State: a.State, Stage: a.Stage, StatusCode: a.StatusCode,
-			Message: cmp.Or(a.FailureMessage, a.Message), Attempt: a.Source.Attempt, StartedAt: a.StartedAt, ClosedAt: a.ClosedAt}
-		if a.Cancel != nil {
-			p.Cancel = string(a.Cancel.Cause)
-		}
-		out = append(out, p)
+		out = append(out, pastAction(&s.Actions[i]))
 	}
 	slices.SortFunc(out, func(a, b PastAction) int { return cmp.Compare(b.ID, a.ID) })
 	return out
+}
+
+func pastAction(a *v1alpha1.Action) PastAction {
+	p := PastAction{ID: a.ID, Source: *sourceOf(&a.Source), Update: a.Subject(), State: a.State, Stage: a.Stage, StatusCode: a.StatusCode,
+		Message: cmp.Or(a.FailureMessage, a.Message), Attempt: a.Source.Attempt, StartedAt: a.StartedAt, ClosedAt: a.ClosedAt}
+	if a.Cancel != nil {
+		p.Cancel = string(a.Cancel.Cause)
+	}
+	return p
 }
 
 func sourceOf(s *v1alpha1.ActionSource) *Source {

@@ -86,7 +86,7 @@ func (l *planner) eachAttempt(g *group, event func(i int, end time.Time)) {
 		if t == nil || !counter.EntryOf(t, counting.MemberOf(g.object, i)).Again {
 			continue
 		}
-		due := later(running, l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
+		due := later(running, nextAttempt(l.next, action.OfSource(&t.Status, l.next.Identity())))
 		if end := window.AfterOpenTime(l.spec.Update.MaintenanceWindow, due, long); !end.IsZero() {
 			event(i, end)
 		}
@@ -95,13 +95,13 @@ func (l *planner) eachAttempt(g *group, event func(i int, end time.Time)) {
 
 // nextAttempt returns from when on a failed action may be retried: by spec.retry, after it was
 // carried out, or by update.retries.
-func (l *planner) nextAttempt(a *v1alpha1.Action) time.Time {
-	at, retried := RetryOf(l.next)
-	switch retries := l.spec.Update.Retries; {
+func nextAttempt(r *v1alpha1.Rollout, a *v1alpha1.Action) time.Time {
+	at, retried := RetryOf(r)
+	switch retries := r.Spec.Update.Retries; {
 	case a.ClosedAt == nil:
 		return noTime
 	case a.ClosedAt.Time.Before(at) && retried.Name(action.FailureOf(a)):
-		return l.retriedSince(at)
+		return retriedSince(r, at)
 	case retries != nil:
 		return eligibility.NextAttempt(retries, a)
 	}
@@ -110,8 +110,8 @@ func (l *planner) nextAttempt(a *v1alpha1.Action) time.Time {
 
 // retriedSince returns when the retry request with this time was carried out: the time may have
 // been in the past when the request was committed.
-func (l *planner) retriedSince(at time.Time) time.Time {
-	if retried := l.status.Handled.RetriedAt; retried != nil {
+func retriedSince(r *v1alpha1.Rollout, at time.Time) time.Time {
+	if retried := r.Status.Handled.RetriedAt; retried != nil {
 		return later(at, retried.Time)
 	}
 	return at

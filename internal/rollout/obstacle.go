@@ -47,17 +47,23 @@ func among(counts [counting.Obstacles]int32, kinds []counting.Obstacle) string {
 
 // nameWith returns the name of a member with its obstacle in brackets.
 func (l *planner) nameWith(name string, t *v1alpha1.Target, o counting.Obstacle) string {
-	text := obstacleNames[o]
-	switch o {
-	case counting.Clear:
+	if o == counting.Clear {
 		return name
-	case counting.Incompatible:
-		text = fmt.Sprintf("type %s does not fit", t.Spec.Type)
-	case counting.Busy:
-		text = "busy with " + action.Open(&t.Status).Subject()
-	case counting.Retrying: // worded so that it is true before and after the time; a change of the text would cost a write
-		text = "retried from " + formatTime(l.nextAttempt(action.OfSource(&t.Status, l.next.Identity())))
-	default:
 	}
-	return fmt.Sprintf("%s (%s)", name, text)
+	return fmt.Sprintf("%s (%s)", name, ObstacleText(l.next, t, o))
+}
+
+// ObstacleText returns in a few words why a member of a rollout has no result yet, or "" if it
+// waits for the device only.
+func ObstacleText(r *v1alpha1.Rollout, t *v1alpha1.Target, o counting.Obstacle) string {
+	switch o {
+	case counting.Incompatible:
+		return fmt.Sprintf("type %s does not fit", t.Spec.Type)
+	case counting.Busy:
+		return "busy with " + action.Open(&t.Status).Subject()
+	case counting.Retrying: // worded so that it is true before and after the time; a change of the text would cost a write
+		return "retried from " + formatTime(nextAttempt(r, action.OfSource(&t.Status, r.Identity())))
+	default:
+		return obstacleNames[o]
+	}
 }
