@@ -42,13 +42,14 @@ func newCommand(o *Options) *cobra.Command {
 	o.addFlags(root.PersistentFlags())
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
-	root.AddCommand(
-		newCompareCommand(o),
-		newOptionsCommand(o),
+	root.CompletionOptions.DisableDefaultCmd = true
+	addGroup(root, "show", "Show rollouts and targets:",
 		newStatusCommand(o),
 		newTargetsCommand(o),
-		newVersionCommand(o),
 		newWhyCommand(o),
+		newCompareCommand(o),
+	)
+	addGroup(root, "change", "Change fields; without --apply they only print the change:",
 		newApproveCommand(o),
 		newStartCommand(o),
 		newPauseCommand(o),
@@ -56,12 +57,26 @@ func newCommand(o *Options) *cobra.Command {
 		newAdvanceCommand(o),
 		newRetryCommand(o),
 		newStopCommand(o),
+		newInvalidateCommand(o),
 		newHoldCommand(o),
 		newReleaseCommand(o),
-		newInvalidateCommand(o),
+	)
+	addGroup(root, "other", "Other commands:",
+		newCompletionCommand(o),
+		newOptionsCommand(o),
+		newVersionCommand(o),
 	)
 	checkArguments(root)
 	return root
+}
+
+// addGroup adds commands that --help shows together.
+func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+	}
+	root.AddCommand(commands...)
 }
 
 // checkArguments makes the errors about the arguments usage errors that people understand.
@@ -75,6 +90,8 @@ func checkArguments(c *cobra.Command) {
 				return usageError(c, unknownCommand(c, args[0]))
 			case len(args) == 0:
 				return usageError(c, fmt.Errorf("an argument is missing: %s", c.UseLine()))
+			case len(c.ValidArgs) > 0:
+				return usageError(c, fmt.Errorf("%q is not one of %s", strings.Join(args, " "), strings.Join(c.ValidArgs, ", ")))
 			default:
 				return usageError(c, fmt.Errorf("too many or too few arguments: %s", c.UseLine()))
 			}

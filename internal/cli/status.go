@@ -83,7 +83,7 @@ the worst one counts:
 	flags := c.Flags()
 	flags.BoolVarP(&s.allNamespaces, "all-namespaces", "A", false, "list the rollouts of all namespaces")
 	flags.BoolVarP(&s.watch, "watch", "w", false, "show each change, until the rollouts have ended")
-	flags.StringVar(&s.wait, "wait", "", "wait until the rollouts have ended (end), or have ended or need a person (person, the default of --wait)")
+	flags.StringVar(&s.wait, "wait", "", "`person|end`: wait until the rollouts have ended, or with person, which is the default, also until they need a person")
 	flags.Lookup("wait").NoOptDefVal = waitForPerson
 	flags.BoolVar(&s.exitCode, "exit-code", false, "exit with the code of the state, also without --wait")
 	flags.DurationVar(&s.timeout, "timeout", 0, "maximum time of --wait and -w, such as 90m (default: none)")
