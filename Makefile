@@ -34,11 +34,12 @@ help: ## List the targets.
 
 
 .PHONY: generate
-generate: ## Write all generated files: deep copies, CRDs, and the output of `go generate`.
+generate: ## Write all generated files: deep copies, CRDs, the output of `go generate`, and the Helm chart's part that follows from config/.
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(TOOL) controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./hack/crdtypes config/crd/bases internal/decode/zz_generated.enums.go
 	go generate ./...
+	go run ./hack/chart .
 
 .PHONY: verify
 verify: ## Fail, with the difference, if `make generate` would change anything.
@@ -103,9 +104,15 @@ build: ## Build bin/manager, bin/devicesim and the kubectl plugin, bin/kubectl-g
 controlplane: ## Build etcd, kube-apiserver and kubectl into bin/k8s: once, 5 to 20 minutes.
 	@hack/build-controlplane.sh
 
+# With KUBECONFIG on the command line, `make up` works on that cluster. A KUBECONFIG of the
+# environment does not count, so that it is not changed by mistake.
 .PHONY: up
-up: controlplane build ## Start etcd, kube-apiserver and Goshawk on loopback in the background; state in .goshawk/.
+ifeq ($(origin KUBECONFIG),command line)
+up: deploy
+else
+up: controlplane build ## Start etcd, kube-apiserver and Goshawk on loopback, state in .goshawk/; or deploy to a cluster (KUBECONFIG=FILE IMAGE=NAME:TAG).
 	@KUBEBUILDER_ASSETS="$(ASSETS)" hack/up.sh
+endif
 
 .PHONY: down
 down: ## Stop what `make up` started; CLEAN=1 also removes its data.
@@ -129,20 +136,26 @@ clean: ## Stop all processes and remove bin/ and .goshawk/ (Go's cache stays, so
 kubectl:
 	@if ! command -v "$(KUBECTL)" >/dev/null; then $(MAKE) controlplane; fi
 
+# The next targets work on the cluster of CONTEXT=NAME in your kubeconfig. Without it they ask, or
+# end if there is no terminal.
+DEPLOY = KUBECTL="$(KUBECTL)" CHOSEN="$(filter command,$(origin KUBECONFIG))" CONTEXT="$(CONTEXT)" hack/deploy.sh
+
 .PHONY: install
-install: kubectl ## Apply the CRDs.
-	$(KUBECTL) apply --server-side --force-conflicts -k config/crd
+install: kubectl ## Apply the CRDs (CONTEXT=NAME).
+	@$(DEPLOY) install
 
 .PHONY: uninstall
-uninstall: kubectl ## Delete the CRDs and with them every Goshawk object; do it before undeploy, because the controllers remove finalizers.
-	$(KUBECTL) delete --ignore-not-found -k config/crd
+uninstall: kubectl ## Delete the CRDs and with them every Goshawk object; do it before undeploy, because the controllers remove finalizers (CONTEXT=NAME).
+	@$(DEPLOY) uninstall
 
 .PHONY: deploy
-deploy: kubectl ## Apply everything: namespace goshawk-system, CRDs, rights, controllers and device API.
-	$(KUBECTL) apply --server-side --force-conflicts -k config/default
+deploy: kubectl ## Apply config/default: namespace goshawk-system, CRDs, rights, controllers and device API (CONTEXT=NAME IMAGE=NAME:TAG WAIT=180).
+	@IMAGE="$(IMAGE)" WAIT="$(or $(WAIT),180)" $(DEPLOY) deploy
 
 .PHONY: undeploy
-undeploy: kubectl ## Delete controllers, device API and rights; objects, CRDs and the record of invalidated sets stay.
-	$(KUBECTL) delete --ignore-not-found -k config/manager
-	$(KUBECTL) delete --ignore-not-found -k config/policy
-	$(KUBECTL) delete --ignore-not-found -k config/rbac
+undeploy: kubectl ## Delete controllers, device API and rights; objects, CRDs and the record of invalidated sets stay (CONTEXT=NAME; CRDS=delete deletes CRDs and objects).
+	@CRDS="$(or $(CRDS),keep)" $(DEPLOY) undeploy
+
+.PHONY: run
+run: kubectl build ## Run the manager here against a cluster with the CRDs (CONTEXT=NAME GOSHAWK_MANAGER_FLAGS=...).
+	@$(DEPLOY) run
