@@ -25,6 +25,15 @@ const (
 	// InvalidatedNamespaceLabel is the label of a ConfigMap of the invalidation record with the
 	// namespace of the invalidated sets.
 	InvalidatedNamespaceLabel = "goshawk.dev/invalidated-namespace"
+	// ReportLabel is the label of a ConfigMap with the archived report of a Rollout: the name of
+	// the Rollout, shortened to 63 characters. `kubectl goshawk report --archive` writes it.
+	ReportLabel = "goshawk.dev/report"
+	// ReportRolloutAnnotation is the annotation of such a ConfigMap with the name of the Rollout.
+	ReportRolloutAnnotation = "goshawk.dev/report-rollout"
+	// ReportUIDAnnotation is the annotation of such a ConfigMap with the UID of the Rollout.
+	ReportUIDAnnotation = "goshawk.dev/report-uid"
+	// ReportTimeAnnotation is the annotation of such a ConfigMap with the time of the archiving.
+	ReportTimeAnnotation = "goshawk.dev/report-archived-at"
 	// DeviceAccessAnnotation is the annotation of a Target that the device API has registered, with
 	// the name of the DeviceAccess that allowed it. It only counts the Target for that
 	// DeviceAccess: users who may write Targets may change it.

@@ -48,6 +48,7 @@ func newCommand(o *Options) *cobra.Command {
 		newTargetsCommand(o),
 		newWhyCommand(o),
 		newCompareCommand(o),
+		newReportCommand(o),
 	)
 	addGroup(root, "change", "Change fields; without --apply they only print the change:",
 		newApproveCommand(o),

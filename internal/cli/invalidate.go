@@ -98,15 +98,11 @@ func (o *Options) invalidation(ctx context.Context, f *changing, set *v1alpha1.D
 
 // invalidationPreview reads what uses the set. It keeps no target in memory.
 func (o *Options) invalidationPreview(ctx context.Context, set *v1alpha1.DistributionSet, deleteRollouts bool) (*explain.Invalidation, error) {
-	c, err := o.Client()
-	if err != nil {
-		return nil, err
-	}
 	p := explain.NewInvalidationPreview(set, deleteRollouts, o.Now())
-	err = errors.Join(
-		forEach(ctx, c, set.Namespace, func(l *v1alpha1.AutoAssignmentList) []v1alpha1.AutoAssignment { return l.Items }, p.AddAutoAssignment),
-		forEach(ctx, c, set.Namespace, func(l *v1alpha1.RolloutList) []v1alpha1.Rollout { return l.Items }, p.AddRollout),
-		forEach(ctx, c, set.Namespace, func(l *v1alpha1.TargetList) []v1alpha1.Target { return l.Items }, p.AddTarget),
+	err := errors.Join(
+		each(ctx, o, set.Namespace, &v1alpha1.AutoAssignmentList{}, p.AddAutoAssignment),
+		each(ctx, o, set.Namespace, &v1alpha1.RolloutList{}, p.AddRollout),
+		each(ctx, o, set.Namespace, &v1alpha1.TargetList{}, p.AddTarget),
 	)
 	if err != nil {
 		return nil, err
@@ -114,26 +110,14 @@ func (o *Options) invalidationPreview(ctx context.Context, set *v1alpha1.Distrib
 	return p.Result(), nil
 }
 
-// forEach lists objects page by page, and calls a function for each of them. Each page is a new
-// list: a page that is decoded into the list of another one would keep fields of its objects.
-func forEach[L any, T any, P interface {
-	*L
-	client.ObjectList
-}](ctx context.Context, c client.Client, namespace string, items func(P) []T, do func(*T), opts ...client.ListOption) error {
-	for next := ""; ; {
-		list := P(new(L))
-		page := append([]client.ListOption{client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)}, opts...)
-		if err := c.List(ctx, list, page...); err != nil {
-			return err
+// each calls a function for each object of a kind in a namespace, page by page.
+func each[T any](ctx context.Context, o *Options, namespace string, list client.ObjectList, do func(*T)) error {
+	return eachPage(ctx, o, list, func(page []*T) bool {
+		for _, object := range page {
+			do(object)
 		}
-		all := items(list)
-		for i := range all {
-			do(&all[i])
-		}
-		if next = list.GetContinue(); next == "" {
-			return nil
-		}
-	}
+		return true
+	}, client.InNamespace(namespace))
 }
 
 // previewRights asks for the rights of each type.

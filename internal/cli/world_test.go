@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -55,6 +56,8 @@ func newWorld(t *testing.T, all ...client.Object) *world {
 	t.Helper()
 	builder := fakes.Server(t).WithReturnManagedFields().WithIndex(&v1alpha1.Target{}, "status.updateStatus", func(o client.Object) []string {
 		return []string{string(o.(*v1alpha1.Target).Status.UpdateStatus)}
+	}).WithIndex(&corev1.Event{}, "involvedObject.name", func(o client.Object) []string {
+		return []string{o.(*corev1.Event).InvolvedObject.Name}
 	})
 	for _, o := range all {
 		builder = builder.WithObjects(o.DeepCopyObject().(client.Object))

@@ -126,3 +126,20 @@ func elements(path string) fieldpath.Path {
 	}
 	return p
 }
+
+// SpecFields returns the fields of spec that an entry of managedFields owns, such as spec.approval,
+// sorted. It returns none for an entry of the status.
+func SpecFields(entry *metav1.ManagedFieldsEntry) []string {
+	set := fieldsOf(entry)
+	if set == nil {
+		return nil
+	}
+	var fields []string
+	set.Iterate(func(p fieldpath.Path) {
+		if len(p) >= 2 && p[0].FieldName != nil && *p[0].FieldName == "spec" && p[1].FieldName != nil {
+			fields = append(fields, "spec."+*p[1].FieldName)
+		}
+	})
+	slices.Sort(fields)
+	return slices.Compact(fields)
+}

@@ -1,0 +1,194 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package explain
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
+)
+
+// Sources of decisions.
+const (
+	fromMetadata  = "metadata"
+	fromStatus    = "status"
+	fromCondition = "condition"
+	fromManaged   = "managedFields"
+	fromEvent     = "event"
+)
+
+// decisions collects what happened to a rollout.
+type decisions struct {
+	list   []Decision
+	object string
+}
+
+func (d *decisions) add(at time.Time, source, reason, format string, args ...any) {
+	if at.IsZero() {
+		return
+	}
+	d.list = append(d.list, Decision{Time: metav1.NewMicroTime(at.UTC()), Source: source, Object: d.object, Reason: reason, Message: fmt.Sprintf(format, args...)})
+}
+
+// decisionsOf returns the decisions that the objects and the events still have, in the order of
+// their times. One decision may be in it twice, by its status and by its event.
+func decisionsOf(w *ReportWorld) []Decision {
+	d := &decisions{list: []Decision{}, object: "Rollout " + w.Rollout.Name}
+	d.ofRollout(w.Rollout)
+	for _, g := range w.Groups {
+		d.ofGroup(g)
+	}
+	d.object = "Rollout " + w.Rollout.Name
+	d.ofConditions(w.Rollout.Status.Conditions)
+	d.ofWriters(writersOf(d.object, w.Rollout))
+	if w.Set != nil {
+		d.object = "DistributionSet " + w.Set.Name
+		d.ofInvalidation(w.Set)
+		d.ofWriters(slices.DeleteFunc(writersOf(d.object, w.Set), func(writer Writer) bool { return !slices.Contains(writer.Fields, "spec.invalidation") }))
+	}
+	events := slices.Clone(w.Events)
+	slices.SortFunc(events, func(a, b ReportEvent) int {
+		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Object, b.Object), strings.Compare(a.Reason, b.Reason), strings.Compare(a.Message, b.Message))
+	})
+	for _, e := range events {
+		d.object = e.Object
+		message := e.Message
+		if e.Count > 1 {
+			message += fmt.Sprintf(" (%d times)", e.Count)
+		}
+		d.add(e.Time, fromEvent, e.Reason, "%s", message)
+	}
+	slices.SortStableFunc(d.list, func(a, b Decision) int { return a.Time.Compare(b.Time.Time) })
+	return d.list
+}
+
+func (d *decisions) ofRollout(r *v1alpha1.Rollout) {
+	s := &r.Status
+	d.add(r.CreationTimestamp.Time, fromMetadata, "Created", "the object was created")
+	if s.Plan != nil && s.Plan.CreatedAt != nil {
+		d.add(s.Plan.CreatedAt.Time, fromStatus, "Planned", "plan %s: %s in %s", s.Plan.Hash, text.Count(s.Plan.Targets, "target"), text.Count(s.Plan.Groups, "group"))
+	}
+	d.micro(s.StartedAt, "Started", "the rollout started")
+	for _, g := range s.Groups {
+		if g.OpenedAt != nil {
+			d.add(g.OpenedAt.Time, fromStatus, "GroupOpened", "group %s opened: %s", g.Name, text.Count(g.Targets, "target"))
+		}
+	}
+	d.micro(s.PausedAt, "Paused", "%s: %s", s.PauseReason, s.PauseMessage)
+	if h := s.Handled; h != nil {
+		d.micro(h.ResumedAt, "Resumed", "spec.resumedAt had this time, and ended a pause")
+		d.micro(h.AdvanceAt, "Advanced", "spec.advance.at had this time, and opened groups")
+		d.micro(h.RetryAt, "RetryRequested", "spec.retry.at had this time")
+		d.micro(h.RetriedAt, "Retried", "the retry was carried out")
+	}
+	if s.Stop != nil {
+		d.micro(&s.Stop.ObservedAt, "StopRequested", "spec.state Stopped with stopCancellation %s was observed", s.Stop.Cancellation)
+	}
+	d.micro(s.FinishedAt, string(s.State), "the rollout is %s since then", s.State)
+	for _, f := range s.Failures {
+		if f.FirstSeen != nil {
+			d.add(f.FirstSeen.Time, fromStatus, "FirstFailure", "the first target failed with %s, e.g. %s", failureName(f.StatusCode, f.Message), strings.Join(f.Examples, ", "))
+		}
+	}
+}
+
+func failureName(code, message string) string {
+	switch {
+	case code != "":
+		return "code " + code
+	case message != "":
+		return fmt.Sprintf("message %q", message)
+	}
+	return "neither code nor message"
+}
+
+func (d *decisions) micro(at *metav1.MicroTime, reason, format string, args ...any) {
+	if at != nil {
+		d.add(at.Time, fromStatus, reason, format, args...)
+	}
+}
+
+// ofGroup adds what the status of a group records: members that joined, that did not start in time,
+// or that a newer rollout took over.
+func (d *decisions) ofGroup(g *v1alpha1.DeploymentGroup) {
+	d.object = "DeploymentGroup " + g.Name
+	for i, b := range g.Status.Joined {
+		end := int32(len(g.Spec.Targets))
+		if i+1 < len(g.Status.Joined) {
+			end = g.Status.Joined[i+1].First
+		}
+		d.add(b.At.Time, fromStatus, "TargetsJoined", "%s joined group %s", text.Count(end-b.First, "target"), g.Spec.Group)
+	}
+	for _, b := range g.Status.ExpiredAt {
+		d.add(b.At.Time, fromStatus, v1alpha1.CodeStartDeadlineExceeded, "members of group %s had not started in time", g.Spec.Group)
+	}
+}
+
+func (d *decisions) ofConditions(conditions []metav1.Condition) {
+	for _, c := range conditions {
+		d.add(c.LastTransitionTime.Time, fromCondition, c.Reason, "%s is %s since then: %s", c.Type, c.Status, c.Message)
+	}
+}
+
+func (d *decisions) ofWriters(writers []Writer) {
+	for _, w := range writers {
+		if w.Time != nil {
+			d.add(w.Time.Time, fromManaged, "SpecWritten", "last write of %s (%s), which owns %s", w.Manager, w.Operation, strings.Join(w.Fields, ", "))
+		}
+	}
+}
+
+func (d *decisions) ofInvalidation(set *v1alpha1.DistributionSet) {
+	i := set.Status.Invalidation
+	if i == nil {
+		return
+	}
+	reason := ""
+	if in := set.InvalidationInForce(); in != nil && in.Reason != "" {
+		reason = ": " + in.Reason
+	}
+	if i.ObservedAt != nil {
+		d.add(i.ObservedAt.Time, fromStatus, "Invalidated", "the set was invalidated with %s%s", i.Cancellation, reason)
+	}
+	if i.FinishedAt != nil {
+		d.add(i.FinishedAt.Time, fromStatus, "InvalidationFinished", "the invalidation was applied to all open actions")
+	}
+}
+
+// gapsOf says what the report does not have.
+func gapsOf(w *ReportWorld, report *Report, results *resultCounter) []string {
+	gaps := []string{"People: a Kubernetes object records the program that wrote a field (managedFields), and not the user. The audit log of the API server and the history in Git have the users."}
+	oldest := time.Time{}
+	for _, e := range w.Events {
+		if oldest.IsZero() || e.Time.Before(oldest) {
+			oldest = e.Time
+		}
+	}
+	kept := "none is left"
+	if !oldest.IsZero() {
+		kept = "the oldest is of " + oldest.UTC().Format(time.RFC3339)
+	}
+	gaps = append(gaps, "Decisions: the API server keeps events for an hour by default (--event-ttl); "+kept+". Earlier decisions are those that the status has: the last pause, resume, advance and retry, and the present plan. The log of the manager has a line for each decision.")
+	gaps = append(gaps, "Attempts: a target has its newest action of each rollout that exists, and its newest 10 closed ones. Earlier attempts may be missing.")
+	if removed := report.Targets.Removed; removed > 0 {
+		gaps = append(gaps, fmt.Sprintf("Deleted targets: %d. The counts of their groups have their results, and the list of results does not.", removed))
+	}
+	if n := int(report.Targets.Failed); n != report.FailedTotal {
+		gaps = append(gaps, fmt.Sprintf("Failed targets: the status counts %d, and %d were found. Targets were deleted, or have got another update, or the status is about to be written.", n, report.FailedTotal))
+	}
+	if w.Set == nil && w.Rollout.Spec.Update.DistributionSet != "" {
+		gaps = append(gaps, "Set: DistributionSet "+w.Rollout.Spec.Update.DistributionSet+" does not exist any more.")
+	}
+	if missing := len(w.Rollout.Status.Groups) - len(results.counters); missing > 0 {
+		gaps = append(gaps, fmt.Sprintf("Groups: %s not found, so the results of the members are missing.", text.Count(missing, "DeploymentGroup")+" were"))
+	}
+	return append(gaps, w.Unread...)
+}
