@@ -48,7 +48,7 @@ func TestCompletion(t *testing.T) {
 		})
 	}
 	lost := newWorld(t)
-	lost.connectErr = &timeoutError{}
+	lost.connectErr = errNoAnswer
 	if got := lost.run("__complete", "status", ""); got.code != 0 || strings.Contains(got.out, "timeout") {
 		t.Errorf("without a cluster: code %d, %q", got.code, got.out)
 	}

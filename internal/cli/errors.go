@@ -6,7 +6,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"net"
+	"net/url"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -75,19 +75,21 @@ func (e fixed) Unwrap() error { return e.error }
 
 // withFix adds to an error of the API server, or of the way to it, what to do.
 func withFix(err error) error {
-	var network net.Error
+	var request *url.Error
 	switch {
 	case errors.As(err, new(fixed)):
 		return err
 	case clientcmd.IsEmptyConfig(err):
 		return fixed{err, "set KUBECONFIG, or give --kubeconfig, and choose a cluster with --context"}
+	case clientcmd.IsContextNotFound(err):
+		return fixed{err, "`kubectl config get-contexts` lists the contexts"}
 	case meta.IsNoMatchError(err):
 		return fixed{err, fmt.Sprintf("the cluster does not serve %s: install Goshawk in it, or choose another cluster with --context", v1alpha1.GroupVersion)}
 	case apierrors.IsForbidden(err):
 		return fixed{err, "docs/rights.md lists the rights of each role; `kubectl auth whoami` prints the user"}
 	case apierrors.IsUnauthorized(err):
 		return fixed{err, "the cluster does not accept the credentials of the kubeconfig: log in again, or choose another user with --context"}
-	case errors.As(err, &network):
+	case errors.As(err, &request):
 		return fixed{err, "the cluster cannot be reached: check the address in the kubeconfig, the network, and --context"}
 	default:
 		return err

@@ -5,7 +5,9 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -92,6 +94,9 @@ func (o *Options) Client() (client.WithWatch, error) {
 
 func (o *Options) dial() (client.WithWatch, error) {
 	ctrl.SetLogger(logr.Discard())
+	if err := o.checkConfig(); err != nil {
+		return nil, err
+	}
 	config, err := o.Config.ToRESTConfig()
 	if err != nil {
 		return nil, err
@@ -102,6 +107,21 @@ func (o *Options) dial() (client.WithWatch, error) {
 		return nil, err
 	}
 	return client.NewWithWatch(config, client.Options{Scheme: scheme})
+}
+
+// checkConfig returns an error if no cluster is configured: client-go would ask localhost:8080.
+func (o *Options) checkConfig() error {
+	loader := o.Config.ToRawKubeConfigLoader()
+	raw, err := loader.RawConfig()
+	isGiven := func(flag *string) bool { return flag != nil && *flag != "" }
+	switch {
+	case err != nil:
+		return err
+	case len(raw.Clusters) > 0, isGiven(o.Config.APIServer), o.Getenv("KUBERNETES_SERVICE_HOST") != "":
+		return nil
+	}
+	files := strings.Join(loader.ConfigAccess().GetLoadingPrecedence(), ", ")
+	return fixed{fmt.Errorf("no cluster is configured in %s", files), "set KUBECONFIG, or give --kubeconfig"}
 }
 
 func newScheme() (*runtime.Scheme, error) {

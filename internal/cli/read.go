@@ -51,7 +51,7 @@ func notFound(ctx context.Context, c client.Client, object client.Object, namesp
 	err := fmt.Errorf("%s %s/%s does not exist", kind, namespace, name)
 	fix := fmt.Sprintf("`kubectl get %s -n %s` lists those that exist", resourceOf(object), namespace)
 	if elsewhere := namespacesWith(ctx, c, object, name); len(elsewhere) > 0 {
-		fix = fmt.Sprintf("namespace %s has a %s of this name: choose it with -n", strings.Join(elsewhere, ", "), kind)
+		fix = fmt.Sprintf("a %s of this name exists in namespace %s: choose it with -n", kind, strings.Join(elsewhere, ", "))
 	} else if names, listErr := namesOf(ctx, c, object, namespace, searched); listErr == nil {
 		switch near := similar(name, names); {
 		case len(near) > 0:

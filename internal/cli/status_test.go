@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -218,7 +219,7 @@ func TestStatusOfAllNamespaces(t *testing.T) {
 
 func TestStatusErrors(t *testing.T) {
 	unreachable := newWorld(t)
-	unreachable.connectErr = &timeoutError{}
+	unreachable.connectErr = errNoAnswer
 	forbidden := newWorld(t, running()...)
 	forbidden.refuse(apierrors.NewForbidden(schema.GroupResource{Group: "goshawk.dev", Resource: "rollouts"}, "firmware-2-1", errors.New("user jane cannot get it")))
 	expired := newWorld(t)
@@ -253,14 +254,8 @@ func TestStatusErrors(t *testing.T) {
 	golden(t, "status/errors.txt", out.String())
 }
 
-// timeoutError is the error of a network without an answer.
-type timeoutError struct{}
-
-func (*timeoutError) Error() string {
-	return `Get "https://10.0.0.1:6443/api": dial tcp 10.0.0.1:6443: i/o timeout`
-}
-func (*timeoutError) Timeout() bool   { return true }
-func (*timeoutError) Temporary() bool { return true }
+// errNoAnswer is the error of a network without an answer.
+var errNoAnswer = &url.Error{Op: "Get", URL: "https://10.0.0.1:6443/api", Err: errors.New("dial tcp 10.0.0.1:6443: i/o timeout")}
 
 // refuse lets the cluster refuse all reads with an error.
 func (w *world) refuse(err error) {
@@ -443,7 +438,7 @@ func TestWaitGoesOnWhenTheClusterComesBack(t *testing.T) {
 		defer mu.Unlock()
 		if _, isRollout := o.(*v1alpha1.Rollout); isRollout && failures > 0 {
 			failures--
-			return &timeoutError{}
+			return errNoAnswer
 		}
 		return c.Get(ctx, key, o, options...)
 	}})

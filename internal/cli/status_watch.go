@@ -39,6 +39,8 @@ type follower struct {
 	// details has what was read of each named rollout besides the object, and when.
 	details map[string]details
 	shown   []explain.Status
+	// warned is the last error of a read that was tried again.
+	warned string
 }
 
 type details struct {
@@ -94,13 +96,16 @@ func (f *follower) run(ctx context.Context) error {
 		case err == nil && f.isDone():
 			return nil
 		case err == nil:
-			retry = f.refresh
+			retry, f.warned = f.refresh, ""
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case f.shown == nil || !isTransient(err):
 			return err
 		default:
-			fmt.Fprintf(f.ErrOut, "warning: %v; trying again\n", err)
+			if text := err.Error(); text != f.warned {
+				f.warned = text
+				fmt.Fprintf(f.ErrOut, "warning: %s; trying again until it works\n", text)
+			}
 			retry, events = min(2*retry, longestRetry), nil
 		}
 		if events, err = f.pause(ctx, events, retry); err != nil {

@@ -185,7 +185,7 @@ func (s *Status) explainWaiting(r *v1alpha1.Rollout) {
 	switch w := r.Status.WaitingFor; {
 	case IsStale(r):
 		s.Reason = "NotObserved"
-		s.Message = fmt.Sprintf("the controllers have not handled generation %d of the spec yet; if this lasts, check that Goshawk's controllers run", r.Generation)
+		s.Message = fmt.Sprintf("the controllers are about to handle generation %d of the spec; if this lasts, check that Goshawk's controllers run", r.Generation)
 	case w != nil:
 		s.Reason, s.Message, s.Until = w.Reason, w.Message, w.Until
 	case rollout.IsOver(r) && succeeded != nil:
@@ -199,7 +199,8 @@ func noticesOfRollout(r *v1alpha1.Rollout, message string) []Notice {
 	var notices []Notice
 	seen := []string{message}
 	for _, c := range r.Status.Conditions {
-		isBad := c.Status == metav1.ConditionTrue && (c.Type == v1alpha1.ConditionStalled || c.Type == v1alpha1.ConditionInvalidated) ||
+		isStop := c.Type == v1alpha1.ConditionInvalidated && (r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped) // the message says it
+		isBad := c.Status == metav1.ConditionTrue && (c.Type == v1alpha1.ConditionStalled || c.Type == v1alpha1.ConditionInvalidated) && !isStop ||
 			c.Status == metav1.ConditionFalse && c.Type == v1alpha1.ConditionReady
 		if isBad && !slices.Contains(seen, c.Message) {
 			notices = append(notices, Notice{Type: c.Type, Reason: c.Reason, Message: c.Message})

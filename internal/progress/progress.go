@@ -110,7 +110,7 @@ func rows(r *explain.Status, s Style) []line {
 	}
 	var lines []line
 	if from > 0 {
-		lines = append(lines, line{{fmt.Sprintf("  %s%d groups before", s.word("├─ ", "|- "), from), dim}})
+		lines = append(lines, line{{fmt.Sprintf("  %s%s before", s.word("├─ ", "|- "), text.Count(from, "group")), dim}})
 	}
 	names := 0
 	for i := range groups {
@@ -127,7 +127,7 @@ func rows(r *explain.Status, s Style) []line {
 		lines = append(lines, failedTargets(groups[i].Failed, int(groups[i].Targets.Failed), "  "+below, min(mostFailed, room), s)...)
 	}
 	if rest := len(groups) - to; rest > 0 {
-		lines = append(lines, line{{fmt.Sprintf("  %s%d groups after", s.word("└─ ", "`- "), rest), dim}})
+		lines = append(lines, line{{fmt.Sprintf("  %s%s after", s.word("└─ ", "`- "), text.Count(rest, "group")), dim}})
 	}
 	return append(lines, failedTargets(r.Failed, 0, "  ", min(mostFailed, room), s)...)
 }
@@ -190,16 +190,19 @@ func howFailed(f *explain.FailedTarget) string {
 	return strings.Join(parts, ", ")
 }
 
-// window returns the range of groups that fits into the terminal. It starts with the last group
-// that is finished.
+// window returns the range of groups that fits into the terminal: it ends behind the first group
+// that has not opened.
 func window(groups []explain.GroupProgress, room int) (from, to int) {
 	if len(groups) <= room {
 		return 0, len(groups)
 	}
-	for from < len(groups) && groups[from].State == v1alpha1.GroupFinished {
-		from++
+	next := slices.IndexFunc(groups, func(g explain.GroupProgress) bool {
+		return g.State == v1alpha1.GroupScheduled || g.State == v1alpha1.GroupReady
+	})
+	if next < 0 {
+		next = len(groups) - 1
 	}
-	from = max(0, min(from-1, len(groups)-room))
+	from = max(0, min(next+1, len(groups))-room)
 	return from, from + room
 }
 

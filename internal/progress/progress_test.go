@@ -93,12 +93,12 @@ new  ·  Creating
 `},
 		"more groups than rows": {manyGroups(40), Style{Width: 100, Height: 16, Unicode: true}, `
 long  ·  Creating
-  ├─ 19 groups before
+  ├─ 17 groups before
+  ├─ group-18  ████████████████████████████████████████        1/1  Finished
+  ├─ group-19  ████████████████████████████████████████        1/1  Finished
   ├─ group-20  ████████████████████████████████████████        1/1  Finished
   ├─ group-21  ········································        0/1  Scheduled
-  ├─ group-22  ········································        0/1  Scheduled
-  ├─ group-23  ········································        0/1  Scheduled
-  └─ 17 groups after
+  └─ 19 groups after
   · 0 scheduled  ░ 0 pending  ▒ 0 in progress  – 0 canceled  × 0 failed  █ 0 succeeded
   no forecast: the rollout has not started
 `},
