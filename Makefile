@@ -100,6 +100,17 @@ build: ## Build bin/manager, bin/devicesim and the kubectl plugin, bin/kubectl-g
 	go build -o bin/devicesim ./cmd/devicesim
 	go build -o bin/kubectl-goshawk ./cmd/kubectl-goshawk
 
+.PHONY: image
+image: ## Build the image for amd64 and arm64 without a container engine: dist/goshawk-image.tar, or push it (IMAGE=NAME:TAG).
+	@mkdir -p dist
+	go run ./hack/release image dist/goshawk-image.tar
+	@if [[ -n "$(IMAGE)" ]]; then go run ./hack/release push dist/goshawk-image.tar "$(IMAGE)"; fi
+
+.PHONY: dist
+dist: ## Write the files of a release to dist/: install.yaml, crds.yaml, chart, image, manager, SHA256SUMS.
+	@rm -rf dist && mkdir -p dist
+	go run ./hack/release dist dist
+
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver and kubectl into bin/k8s: once, 5 to 20 minutes.
 	@hack/build-controlplane.sh

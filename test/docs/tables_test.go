@@ -50,10 +50,13 @@ func TestTheTableOfFlagsIsComplete(t *testing.T) {
 	}
 }
 
-// TestManifestsUseFlagsThatExist checks every argument of config/ that is a flag.
+// TestManifestsUseFlagsThatExist checks every argument of config/ and of the Helm chart that is a
+// flag.
 func TestManifestsUseFlagsThatExist(t *testing.T) {
 	registered, found := flagsOfMain(t), 0
-	for _, file := range files(t, filepath.Join(root, "config"), ".yaml") {
+	manifests := files(t, filepath.Join(root, "config"), ".yaml")
+	manifests = append(append(manifests, files(t, filepath.Join(root, "charts"), ".yaml")...), files(t, filepath.Join(root, "charts"), ".tpl")...)
+	for _, file := range manifests {
 		for _, m := range regexp.MustCompile(`(?m)^\s*(?:-|value:) (--[a-z-]+)`).FindAllStringSubmatch(read(t, file), -1) {
 			found++
 			if _, ok := registered[m[1]]; !ok && !libraryFlags.MatchString(m[1]) {
