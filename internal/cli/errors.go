@@ -73,6 +73,8 @@ type fixed struct {
 func (e fixed) Error() string { return e.error.Error() + "\n" + e.fix }
 func (e fixed) Unwrap() error { return e.error }
 
+const listContexts = "`kubectl config get-contexts` lists the contexts"
+
 // withFix adds to an error of the API server, or of the way to it, what to do.
 func withFix(err error) error {
 	var request *url.Error
@@ -82,7 +84,7 @@ func withFix(err error) error {
 	case clientcmd.IsEmptyConfig(err):
 		return fixed{err, "set KUBECONFIG, or give --kubeconfig, and choose a cluster with --context"}
 	case clientcmd.IsContextNotFound(err):
-		return fixed{err, "`kubectl config get-contexts` lists the contexts"}
+		return fixed{err, listContexts}
 	case meta.IsNoMatchError(err):
 		return fixed{err, fmt.Sprintf("the cluster does not serve %s: install Goshawk in it, or choose another cluster with --context", v1alpha1.GroupVersion)}
 	case apierrors.IsForbidden(err):

@@ -113,15 +113,24 @@ func (o *Options) dial() (client.WithWatch, error) {
 func (o *Options) checkConfig() error {
 	loader := o.Config.ToRawKubeConfigLoader()
 	raw, err := loader.RawConfig()
-	isGiven := func(flag *string) bool { return flag != nil && *flag != "" }
 	switch {
 	case err != nil:
-		return err
+		return o.configError(err)
 	case len(raw.Clusters) > 0, isGiven(o.Config.APIServer), o.Getenv("KUBERNETES_SERVICE_HOST") != "":
 		return nil
 	}
 	files := strings.Join(loader.ConfigAccess().GetLoadingPrecedence(), ", ")
 	return fixed{fmt.Errorf("no cluster is configured in %s", files), "set KUBECONFIG, or give --kubeconfig"}
+}
+
+func isGiven(flag *string) bool { return flag != nil && *flag != "" }
+
+// configError returns an error about the kubeconfig.
+func (o *Options) configError(err error) error {
+	if err != nil && isGiven(o.Config.Context) {
+		return fixed{err, listContexts}
+	}
+	return err
 }
 
 func newScheme() (*runtime.Scheme, error) {
@@ -132,7 +141,7 @@ func newScheme() (*runtime.Scheme, error) {
 // Namespace returns the namespace of --namespace, else of the context, else "default".
 func (o *Options) Namespace() (string, error) {
 	namespace, _, err := o.Config.ToRawKubeConfigLoader().Namespace()
-	return namespace, err
+	return namespace, o.configError(err)
 }
 
 // Terminal reports whether the output is a terminal, on which text can be redrawn.

@@ -28,7 +28,7 @@ func TestKubeconfigsThatLeadToNoCluster(t *testing.T) {
 	}{
 		"the file does not exist": {missing, nil, "error: no cluster is configured in " + missing + "\nset KUBECONFIG, or give --kubeconfig\n"},
 		"the context does not exist": {file, []string{"--context", "prod"},
-			"error: invalid configuration: context was not found for specified context: prod\n`kubectl config get-contexts` lists the contexts\n"},
+			"error: context \"prod\" does not exist\n`kubectl config get-contexts` lists the contexts\n"},
 		"nothing listens at the address": {file, nil, "connect: connection refused\nthe cluster cannot be reached: check the address in the kubeconfig, the network, and --context\n"},
 		"nothing listens at --server":    {missing, []string{"--server", "http://127.0.0.1:1"}, "connection refused\nthe cluster cannot be reached: check the address in the kubeconfig, the network, and --context\n"},
 	}
