@@ -99,7 +99,7 @@ func (o *Options) dial() (client.WithWatch, error) {
 	}
 	config, err := o.Config.ToRESTConfig()
 	if err != nil {
-		return nil, err
+		return nil, o.configError(err)
 	}
 	config.QPS, config.Burst = 50, 300 // as kubectl
 	scheme, err := newScheme()
