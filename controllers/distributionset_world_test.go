@@ -384,7 +384,8 @@ var built = build.Named
 func aModule(name, kind string) *v1alpha1.SoftwareModule {
 	return built.SoftwareModule(name, func(m *v1alpha1.SoftwareModule) {
 		m.Spec.Type = kind
-		m.Spec.Artifacts = []v1alpha1.Artifact{{FileName: name + ".swu", Size: 10, Checksums: v1alpha1.Checksums{SHA256: strings.Repeat("a", 64)}}}
+		m.Spec.Artifacts = []v1alpha1.Artifact{{FileName: name + ".swu", Size: 10, Checksums: v1alpha1.Checksums{SHA256: strings.Repeat("a", 64)},
+			Downloads: []v1alpha1.Download{{Protocol: "HTTPS", URL: "https://files.example.com/" + name + ".swu"}}}}
 	})
 }
 

@@ -141,18 +141,28 @@ func TestTargetsInEveryState(t *testing.T) {
 	assigned := func(set string) func(*v1alpha1.Target) {
 		return func(t *v1alpha1.Target) { t.Spec.Assignment = assignment(set, nil) }
 	}
-	reports := func(events ...action.Event) func(*setWorld) {
+	updates := func(steps ...func(s *v1alpha1.TargetStatus, id int32, now time.Time)) func(*setWorld) {
 		return func(w *setWorld) {
 			w.device("dev-01", func(s *v1alpha1.TargetStatus) {
-				hash := w.set("firmware-2").Status.ContentHash
 				action.Create(s, action.Creation{Source: v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: "r1", UID: "r1", Since: &metav1.MicroTime{Time: w.now}},
-					DistributionSet: "firmware-2", ContentHash: hash, Now: w.now})
-				for _, e := range events {
-					action.Apply(s, action.Report{ID: action.Newest(s).ID, Event: e, StatusCode: "17", Now: w.now})
+					DistributionSet: "firmware-2", ContentHash: w.set("firmware-2").Status.ContentHash, Now: w.now})
+				for _, step := range steps {
+					step(s, action.Newest(s).ID, w.now)
 				}
 			})
 		}
 	}
+	report := func(e action.Event, code string) func(*v1alpha1.TargetStatus, int32, time.Time) {
+		return func(s *v1alpha1.TargetStatus, id int32, now time.Time) {
+			action.Apply(s, action.Report{ID: id, Event: e, StatusCode: code, Now: now})
+		}
+	}
+	cancel := func(c v1alpha1.Cancellation) func(*v1alpha1.TargetStatus, int32, time.Time) {
+		return func(s *v1alpha1.TargetStatus, id int32, now time.Time) {
+			action.Cancel(s, id, v1alpha1.CauseRequested, c, now)
+		}
+	}
+	isCanceled := report(action.CancelAccepted, "")
 	objects := map[string]*v1alpha1.Target{}
 	for state, story := range map[string]struct {
 		target func(*v1alpha1.Target)
@@ -172,10 +182,15 @@ func TestTargetsInEveryState(t *testing.T) {
 		}},
 		"its-assignment-names-no-set": {target: assigned("firmware-9"), then: func(w *setWorld) { w.now = w.now.Add(time.Minute) }},
 		"its-cancel-names-no-action":  {target: func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: 2_000_000_000} }},
-		"being-updated":               {then: reports(action.Download)},
-		"the-update-succeeded":        {then: reports(action.Download, action.Succeed)},
-		"the-update-failed":           {then: reports(action.Install, action.Fail)},
-		"removed-from-its-update":     {then: reports(action.Install, action.CancelAccepted)},
+		"being-updated":               {then: updates(report(action.Download, ""))},
+		"the-update-succeeded":        {then: updates(report(action.Download, ""), report(action.Succeed, ""))},
+		"the-update-failed":           {then: updates(report(action.Install, ""), report(action.Fail, "17"))},
+		"the-rollback-failed":         {then: updates(report(action.Install, ""), report(action.Fail, action.CodeRollbackFailed))},
+		"the-device-is-inconsistent":  {then: updates(report(action.Install, ""), report(action.Fail, v1alpha1.CodeInconsistent))},
+		"canceled-before-the-work":    {then: updates(cancel(v1alpha1.CancellationSoft), isCanceled)},
+		"canceled-during-the-work":    {then: updates(report(action.Proceed, ""), cancel(v1alpha1.CancellationSoft), isCanceled)},
+		"canceled-while-installing":   {then: updates(report(action.Install, ""), cancel(v1alpha1.CancellationSoft), isCanceled)},
+		"closed-while-installing":     {then: updates(report(action.Install, ""), cancel(v1alpha1.CancellationForce))},
 	} {
 		w := fleetOf(t)
 		w.isUsed()

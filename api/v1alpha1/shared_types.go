@@ -401,7 +401,8 @@ type Selection struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule=`self.contains('//') || self.contains('"'+'""') || self.contains("''"+"'") || self.matches(r"""(^|\W)[bB]?[rR]["']""") || self.matches(r"""^([^"'=&|]|"([^"\\]|\\.)*"|'([^'\\]|\\.)*'|[=!<>]=|&&|[|][|])*$""") && (!self.matches(r"""^([^"']|"[^"'()[\]{}]*"|'[^"'()[\]{}]*')*$""") || [['(', ')'], ['[', ']'], ['{', '}']].all(b, self.split(b[0]).size() == self.split(b[1]).size()))`,message="targetExpression is no CEL expression: close every text and bracket, and write == for equal, && for and, || for or"
+	// +kubebuilder:validation:XValidation:rule=`self.contains('//') || self.contains('"'+'""') || self.contains("''"+"'") || self.matches(r"""(^|\W)[bB]?[rR]["']""") || self.matches(r"""^([^"'=&|]|"([^"\\]|\\.)*"|'([^'\\]|\\.)*'|[=!<>]=|&&|[|][|])*$""")`,message="targetExpression is no CEL expression: close every text, and write == for equal, && for and, || for or"
+	// +kubebuilder:validation:XValidation:rule=`self.contains('"'+'""') || self.contains("''"+"'") || !self.matches(r"""^([^"'\\/]|"[\w .:/-]*"|'[\w .:/-]*')*$""") || [['(', ')'], ['[', ']'], ['{', '}']].all(b, self.split(b[0]).size() == self.split(b[1]).size())`,message="targetExpression is no CEL expression: close every bracket"
 	TargetExpression string `json:"targetExpression,omitempty"`
 }
 

@@ -239,6 +239,7 @@ type TargetInventoryStatus struct {
 // +kubebuilder:printcolumn:name="Truncated",type=integer,JSONPath=`.status.truncated`,description="reported entries that did not fit"
 // +kubebuilder:printcolumn:name="Changed",type=date,JSONPath=`.status.history[-1:].time`,description="the time since the installed software last changed"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type TargetInventory struct {
 	metav1.TypeMeta `json:",inline"`

@@ -19,11 +19,11 @@ var update = flag.Bool("update", false, "write the files with AutoAssignments in
 // TestAutoAssignmentsInEveryState compares the status of AutoAssignments in every state with the
 // files of config/argocd.
 func TestAutoAssignmentsInEveryState(t *testing.T) {
-	hour := func(n time.Duration) *metav1.Time { at := metav1.NewTime(now.Add(n * time.Hour)); return &at }
+	after := func(d time.Duration) *metav1.Time { at := metav1.NewTime(now.Add(d)); return &at }
 	objects := map[string]*v1alpha1.AutoAssignment{}
 	for state, change := range map[string]func(*Snapshot){
 		"running":           func(*Snapshot) {},
-		"waiting-for-start": func(s *Snapshot) { s.AutoAssignment.Spec.StartAt = hour(1) },
+		"waiting-for-start": func(s *Snapshot) { s.AutoAssignment.Spec.StartAt = after(time.Hour) },
 		"paused-by-spec":    func(s *Snapshot) { s.AutoAssignment.Spec.State = v1alpha1.AutoAssignmentIntentPaused },
 		"waiting-for-its-set": func(s *Snapshot) {
 			s.Set, s.AutoAssignment.CreationTimestamp = nil, metav1.NewTime(now)
@@ -52,7 +52,7 @@ func TestAutoAssignmentsInEveryState(t *testing.T) {
 		},
 	} {
 		s := world()
-		s.AutoAssignment.CreationTimestamp = *hour(-1)
+		s.AutoAssignment.CreationTimestamp = *after(-time.Hour)
 		s.AutoAssignment.UID = "uid-gateways"
 		change(&s)
 		s.AutoAssignment.Status = Next(s).Status

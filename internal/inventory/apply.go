@@ -290,6 +290,7 @@ func setConditions(s *v1alpha1.TargetInventoryStatus, now time.Time) {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonUnsupportedDefinition, message
 	}
 	meta.SetStatusCondition(&s.Conditions, ready)
+	set(v1alpha1.ConditionStalled, len(unsupported) > 0, ready.Reason, ready.Message)
 	slices.SortFunc(s.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
 }
 

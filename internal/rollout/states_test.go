@@ -18,7 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/testing/states"
 )
 
-// rolloutStates are the situations of a rollout of four targets. Each begins before the first
+// rolloutStates are the situations of a rollout of four targets. Each starts before the first
 // reconcile.
 var rolloutStates = map[string]struct {
 	spec func(*v1alpha1.RolloutSpec)

@@ -139,3 +139,66 @@ func TestKustomizeFileHasEveryReference(t *testing.T) {
 		t.Errorf("references (-in the kinds +in the file):\n%s", diff)
 	}
 }
+
+// The components for Argo CD and Flux add health scripts and health checks to what is there
+// already.
+func TestKustomizeAddsHealthForTools(t *testing.T) {
+	t.Parallel()
+	cluster.Start(t)
+	folder := t.TempDir()
+	for _, component := range []string{"argocd", "flux"} {
+		if err := os.CopyFS(filepath.Join(folder, component), os.DirFS(filepath.Join(cluster.Root(), "config", component))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{
+		"kustomization.yaml": "resources: [present.yaml]\ncomponents: [argocd, flux]\n",
+		"present.yaml": `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: argocd-cm, namespace: argocd}
+data: {url: "https://argocd.example.com"}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: rollouts-waiting, namespace: fleet, labels: {goshawk.dev/wait-for: fleet}}
+spec: {path: ./fleet/rollouts-waiting, wait: true}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: sets, namespace: fleet}
+spec: {path: ./fleet/sets}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	built, err := cluster.TryKubectl(t, "", "kustomize", folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for text := range strings.SplitSeq(built, "\n---\n") {
+		var o struct {
+			Metadata struct {
+				Name string `json:"name"`
+			} `json:"metadata"`
+			Data map[string]string `json:"data"`
+			Spec struct {
+				Path             string           `json:"path"`
+				HealthCheckExprs []map[string]any `json:"healthCheckExprs"`
+			} `json:"spec"`
+		}
+		if err := yaml.Unmarshal([]byte(text), &o); err != nil {
+			t.Fatal(err)
+		}
+		if o.Spec.Path == "" && o.Data["url"] == "" {
+			t.Errorf("the component has replaced %s", o.Metadata.Name)
+		}
+		got[o.Metadata.Name] = len(o.Data) + len(o.Spec.HealthCheckExprs)
+	}
+	if diff := cmp.Diff(map[string]int{"argocd-cm": 9, "rollouts-waiting": 1, "sets": 0}, got); diff != "" {
+		t.Errorf("keys and health checks (-want +got):\n%s", diff)
+	}
+}

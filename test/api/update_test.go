@@ -110,8 +110,9 @@ func timeForcedCases(at string, wrap func(update string) string) map[string]sche
 // selectionCases returns the cases of a selection of targets in a spec.
 func selectionCases() map[string]schemaCase {
 	const values = "spec.targetSelector.matchExpressions[0].values: values must be given with operator In or NotIn, and left out with Exists or DoesNotExist"
-	const expression = "spec.targetExpression: targetExpression is no CEL expression: close every text and bracket, " +
+	const expression = "spec.targetExpression: targetExpression is no CEL expression: close every text, " +
 		"and write == for equal, && for and, || for or"
+	const bracket = "spec.targetExpression: targetExpression is no CEL expression: close every bracket"
 	return map[string]schemaCase{
 		"a selector by labels": {given: `{targetSelector: {matchLabels: {site: canary}, matchExpressions: [{key: hw, operator: In, values: [a, b]}]}}`},
 		"an unknown operator": {given: `{targetSelector: {matchExpressions: [{key: hw, operator: Gt, values: ["1"]}]}}`,
@@ -125,15 +126,23 @@ func selectionCases() map[string]schemaCase {
 		"a key with a prefix":          {given: `{targetSelector: {matchExpressions: [{key: example.com/Site_1, operator: Exists}]}}`},
 		"a key that no label has": {given: `{targetSelector: {matchExpressions: [{key: "a b", operator: Exists}]}}`,
 			refused: "spec.targetSelector.matchExpressions[0].key: spec.targetSelector.matchExpressions[0].key in body should match '^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'"},
-		"In without values":                  {given: `{targetSelector: {matchExpressions: [{key: a, operator: In}]}}`, refused: values},
-		"NotIn without values":               {given: `{targetSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}}`, refused: values},
-		"Exists with values":                 {given: `{targetSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}`, refused: values},
-		"an expression with two conditions":  {given: `{targetExpression: 'target.type == "a" && (target.hold || target.name != "b")'}`},
-		"an expression with an open text":    {given: `{targetExpression: 'target.type == "a'}`, refused: expression},
-		"an expression that assigns":         {given: `{targetExpression: 'target.type = "a"'}`, refused: expression},
-		"an expression with an open bracket": {given: `{targetExpression: 'target.type in ["a", "b"'}`, refused: expression},
-		"an expression of 1024 characters":   {given: `{targetExpression: ` + long(1024) + `}`},
-		"an expression of 1025 characters":   {given: `{targetExpression: ` + long(1025) + `}`, refused: "spec.targetExpression: Too long: may not be more than 1024 bytes"},
-		"an empty expression":                {given: `{targetExpression: ""}`, refused: "spec.targetExpression: spec.targetExpression in body should be at least 1 chars long"},
+		"In without values":                   {given: `{targetSelector: {matchExpressions: [{key: a, operator: In}]}}`, refused: values},
+		"NotIn without values":                {given: `{targetSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}}`, refused: values},
+		"Exists with values":                  {given: `{targetSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}`, refused: values},
+		"an expression with two conditions":   {given: `{targetExpression: 'target.type == "a" && (target.hold || target.name != "b")'}`},
+		"an expression with an open text":     {given: `{targetExpression: 'target.type == "a'}`, refused: expression},
+		"an expression that assigns":          {given: `{targetExpression: 'target.type = "a"'}`, refused: expression},
+		"an expression with an open [":        {given: `{targetExpression: 'target.type in ["a", "b"'}`, refused: bracket},
+		"an expression with an open (":        {given: `{targetExpression: 'target.hold || (target.type == "a"'}`, refused: bracket},
+		"an expression with an open {":        {given: `{targetExpression: 'target.type in {"a": 1'}`, refused: bracket},
+		"an expression with one } too many":   {given: `{targetExpression: 'target.type in {"a": 1}}'}`, refused: bracket},
+		"an open [ after a label's key":       {given: `{targetExpression: 'target.labels["example.com/site"'}`, refused: bracket},
+		"a bracket in a text":                 {given: `{targetExpression: 'target.name == "gw-(1"'}`},
+		"a bracket after an escaped quote":    {given: `{targetExpression: 'target.name == "\"(" + "\""'}`},
+		"a bracket in a text of three quotes": {given: `{targetExpression: 'target.name == """a"b(" c"""'}`},
+		"a bracket in a comment":              {given: `{targetExpression: 'target.hold // :-)'}`},
+		"an expression of 1024 characters":    {given: `{targetExpression: ` + long(1024) + `}`},
+		"an expression of 1025 characters":    {given: `{targetExpression: ` + long(1025) + `}`, refused: "spec.targetExpression: Too long: may not be more than 1024 bytes"},
+		"an empty expression":                 {given: `{targetExpression: ""}`, refused: "spec.targetExpression: spec.targetExpression in body should be at least 1 chars long"},
 	}
 }

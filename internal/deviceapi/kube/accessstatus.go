@@ -127,6 +127,7 @@ func (s *AccessStatus) fill(ctx context.Context, a *v1alpha1.DeviceAccess, compi
 	isStalled := ready.Status == metav1.ConditionFalse
 	setOrRemove(metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: ready.Reason, Message: ready.Message}, isStalled)
 	setOrRemove(stopped, stopped.Reason != "")
+	slices.SortFunc(*conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
 	return again
 }
 

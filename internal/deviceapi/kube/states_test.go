@@ -61,14 +61,17 @@ func TestAccessesInEveryState(t *testing.T) {
 		"a-token-is-empty": func(g *guard) { g.editSecret("gateway", func(s *corev1.Secret) { s.Data["old"] = nil }) },
 		"a-ca-is-invalid":  func(g *guard) { g.editSecret("ca", func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("x") }) },
 		"a-ca-has-expired": func(g *guard) { g.w.wait(48 * time.Hour) },
-		"wrong-pattern": func(g *guard) {
-			g.edit(func(a *v1alpha1.DeviceAccess) { registers(a); a.Spec.Registration.ControllerIDPattern = "(" })
+		"it-registers-devices-that-it-does-not-select": func(g *guard) {
+			g.edit(func(a *v1alpha1.DeviceAccess) {
+				registers(a)
+				a.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchExpressions: []v1alpha1.TargetSelectorRequirement{{Key: "country", Operator: "Exists"}}}
+			})
 		},
 		"no-more-devices-register": full,
 		"no-more-devices-register-and-a-secret-is-missing": func(g *guard) {
-			full(g)
+			without(g, "ca")
 			g.checked() // the conditions are added one after the other
-			without(g, "gateway")
+			full(g)
 		},
 		"a-registration-failed": func(g *guard) {
 			g.edit(registers)

@@ -41,7 +41,11 @@ func Read(path string) (*unstructured.Unstructured, error) {
 		return nil, err
 	}
 	o := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal(text, &o.Object); err != nil {
+	text, err = yaml.YAMLToJSON(text)
+	if err == nil {
+		err = o.UnmarshalJSON(text)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return o, nil
@@ -74,7 +78,10 @@ const Future = "Hibernating"
 var events = map[string]func(*unstructured.Unstructured){
 	"without-status": func(o *unstructured.Unstructured) { unstructured.RemoveNestedField(o.Object, "status") },
 	"just-applied": func(o *unstructured.Unstructured) {
-		o.Object["status"] = map[string]any{"observedGeneration": int64(-1)}
+		_, has, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
+		if o.Object["status"] = map[string]any{}; has {
+			o.Object["status"] = map[string]any{"observedGeneration": int64(-1)}
+		}
 	},
 	"edited-and-not-reconciled": func(o *unstructured.Unstructured) { o.SetGeneration(o.GetGeneration() + 1) },
 	"being-deleted": func(o *unstructured.Unstructured) {
@@ -109,7 +116,25 @@ func asStored(t *testing.T, o client.Object) *unstructured.Unstructured {
 	kind := strings.TrimPrefix(fmt.Sprintf("%T", o), "*v1alpha1.")
 	stored.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
 	stored.SetResourceVersion("")
+	withoutNulls(stored.Object)
 	return stored
+}
+
+// withoutNulls removes fields that are null, as the API server does.
+func withoutNulls(value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, inner := range value {
+			if inner == nil {
+				delete(value, key)
+			}
+			withoutNulls(inner)
+		}
+	case []any:
+		for _, inner := range value {
+			withoutNulls(inner)
+		}
+	}
 }
 
 func checkObject(t *testing.T, root string, write bool, state string, o *unstructured.Unstructured) {
