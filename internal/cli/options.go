@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -44,6 +45,8 @@ type Options struct {
 
 	// refresh is the shortest time between two reads of a command that shows each change.
 	refresh time.Duration
+	// withTimeout is context.WithTimeout.
+	withTimeout func(context.Context, time.Duration) (context.Context, context.CancelFunc)
 	// connect returns a client for the cluster of Config.
 	connect func() (client.WithWatch, error)
 	client  client.WithWatch
@@ -58,6 +61,8 @@ func NewOptions(streams genericiooptions.IOStreams) *Options {
 		Now:       time.Now,
 		Getenv:    os.Getenv,
 		refresh:   500 * time.Millisecond,
+
+		withTimeout: context.WithTimeout,
 	}
 	o.connect = o.dial
 	o.AsksTerminal = func() bool {

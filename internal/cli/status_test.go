@@ -402,19 +402,38 @@ func TestTimeoutOfWaitHasTheCodeOfTheState(t *testing.T) {
 		code    int
 		errOut  string
 	}{
-		"it runs": {"removal", []string{"--wait", "--timeout", "20ms"}, CodeRunning,
-			"error: --timeout 20ms is over; rollout is Running: group group-1: 0 of 10 succeeded, waiting for the rest; 10 pending\n"},
-		"it waits for an approval": {"waiting-for-approval", []string{"--wait=end", "--timeout", "20ms"}, CodeWaitsForPerson,
-			"error: --timeout 20ms is over; rollout is WaitingForApproval: set spec.approval.planHash to sha256:plan to approve 10 targets in 1 group\n"},
-		"-w alone": {"removal", []string{"-w", "--timeout", "20ms"}, 0, ""},
+		"it runs": {"removal", []string{"--wait", "--timeout", "2h"}, CodeRunning,
+			"error: --timeout of 2 h is over; rollout is Running: group group-1: 0 of 10 succeeded, waiting for the rest; 10 pending\n"},
+		"it waits for an approval": {"waiting-for-approval", []string{"--wait=end", "--timeout", "2h"}, CodeWaitsForPerson,
+			"error: --timeout of 2 h is over; rollout is WaitingForApproval: set spec.approval.planHash to sha256:plan to approve 10 targets in 1 group\n"},
+		"-w alone": {"removal", []string{"-w", "--timeout", "2h"}, 0, ""},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := newWorld(t, all[tc.rollout]).run(append([]string{"status", "rollout"}, tc.args...)...)
-			if got.code != tc.code || got.errOut != tc.errOut {
-				t.Errorf("code %d, errors %q; want %d, %q", got.code, got.errOut, tc.code, tc.errOut)
+			w := newWorld(t, all[tc.rollout])
+			out, errOut, code := w.follow(append([]string{"status", "rollout"}, tc.args...)...)
+			w.wait(out, "rollout "+string(all[tc.rollout].Status.State))
+			close(w.expire)
+			if got := <-code; got != tc.code || errOut.String() != tc.errOut {
+				t.Errorf("code %d, errors %q; want %d, %q", got, errOut, tc.code, tc.errOut)
 			}
 		})
+	}
+}
+
+func TestTimeoutWithoutAStatus(t *testing.T) {
+	w := newWorld(t, rollouts()["removal"])
+	started := make(chan struct{})
+	w.client = interceptor.NewClient(w.client, interceptor.Funcs{Get: func(ctx context.Context, _ client.WithWatch, _ client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+		close(started)
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	_, errOut, code := w.follow("status", "rollout", "--wait", "--timeout", "1m")
+	<-started
+	close(w.expire)
+	if got, want := <-code, "error: --timeout of 1 min is over before the status could be read: context canceled\n"; got != CodeError || errOut.String() != want {
+		t.Errorf("code %d, errors %q", got, errOut)
 	}
 }
 

@@ -54,7 +54,7 @@ func (s *statusCommand) follow(parent context.Context) error {
 	ctx := parent
 	if s.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(parent, s.timeout)
+		ctx, cancel = s.withTimeout(parent, s.timeout)
 		defer cancel()
 	}
 	f := &follower{
@@ -66,7 +66,9 @@ func (s *statusCommand) follow(parent context.Context) error {
 	case err == nil:
 	case parent.Err() != nil:
 		return &ExitError{Code: codeInterrupted}
-	case ctx.Err() != nil && f.shown != nil:
+	case ctx.Err() != nil && f.shown == nil:
+		return fmt.Errorf("--timeout of %s is over before the status could be read: %w", explain.Duration(s.timeout), err)
+	case ctx.Err() != nil:
 		return f.timedOut()
 	default:
 		return err
@@ -284,7 +286,7 @@ func (f *follower) timedOut() error {
 	if f.wait == "" && !f.exitCode {
 		return nil
 	}
-	return &ExitError{Code: code, Err: fmt.Errorf("--timeout %s is over; %s", f.timeout, strings.Join(waiting, "; "))}
+	return &ExitError{Code: code, Err: fmt.Errorf("--timeout of %s is over; %s", explain.Duration(f.timeout), strings.Join(waiting, "; "))}
 }
 
 // isTransient reports whether an error may go away by itself.

@@ -46,6 +46,8 @@ type world struct {
 	environment map[string]string
 	// requests counts the lists of pages.
 	requests int
+	// expire ends each --timeout when it is closed.
+	expire chan struct{}
 	// columns is the width of the terminal. 0: the output is no terminal.
 	columns int
 }
@@ -62,7 +64,7 @@ func newWorld(t *testing.T, all ...client.Object) *world {
 	for _, o := range all {
 		builder = builder.WithObjects(o.DeepCopyObject().(client.Object))
 	}
-	return &world{t: t, client: builder.Build(), now: noon, environment: map[string]string{"LANG": "C.UTF-8"}}
+	return &world{t: t, client: builder.Build(), now: noon, expire: make(chan struct{}), environment: map[string]string{"LANG": "C.UTF-8"}}
 }
 
 // pages lets the cluster divide lists of Targets into pages, as an API server does, and counts the
@@ -119,6 +121,17 @@ func (w *world) options(streams genericiooptions.IOStreams) *Options {
 	o.Getenv = func(name string) string { return w.environment[name] }
 	o.TerminalSize = func() (int, int, bool) { return w.columns, 0, w.columns > 0 }
 	o.refresh = time.Millisecond
+	o.withTimeout = func(parent context.Context, _ time.Duration) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(parent)
+		go func() {
+			select {
+			case <-w.expire:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		return ctx, cancel
+	}
 	o.connect = func() (client.WithWatch, error) { return w.client, w.connectErr }
 	return o
 }
