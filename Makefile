@@ -107,8 +107,9 @@ image: ## Build the image for amd64 and arm64 without a container engine: dist/g
 	@if [[ -n "$(IMAGE)" ]]; then go run ./hack/release push dist/goshawk-image.tar "$(IMAGE)"; fi
 
 .PHONY: dist
-dist: ## Write the files of a release to dist/: install.yaml, crds.yaml, chart, image, manager, SHA256SUMS.
+dist: ## Write the files of a release to dist/: install.yaml, crds.yaml, chart, image, manager, kubectl plugin, SHA256SUMS.
 	@rm -rf dist && mkdir -p dist
+	go run ./hack/krew "$$(<VERSION)" dist
 	go run ./hack/release dist dist
 
 .PHONY: controlplane

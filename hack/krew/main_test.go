@@ -128,6 +128,27 @@ func unpack(t *testing.T, archive []byte) map[string]string {
 	}
 }
 
+// The names of the archives are those of the release that `make dist` writes.
+func TestDistUsesTheVersionOfTheRelease(t *testing.T) {
+	version, err := os.ReadFile("../../VERSION")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !isVersion.MatchString(strings.TrimSpace(string(version))) {
+		t.Errorf("krew does not accept VERSION %q", version)
+	}
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, dist, _ := strings.Cut(string(makefile), "\ndist:")
+	dist, _, _ = strings.Cut(dist, "\n.PHONY")
+	plugin, sums := strings.Index(dist, `go run ./hack/krew "$$(<VERSION)" dist`), strings.Index(dist, "go run ./hack/release dist dist")
+	if plugin < 0 || sums < plugin {
+		t.Errorf("make dist does not write the plugin before SHA256SUMS:%s", dist)
+	}
+}
+
 func TestArchivesAreTheSameEachTime(t *testing.T) {
 	one, other := t.TempDir(), t.TempDir()
 	for _, folder := range []string{one, other} {
