@@ -78,6 +78,8 @@ allow internal/cli "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal
 	github.com/spf13 github.com/go-logr/logr golang.org/x/term k8s.io/api k8s.io/apimachinery k8s.io/cli-runtime k8s.io/client-go sigs.k8s.io/controller-runtime sigs.k8s.io/yaml
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/collectors github.com/prometheus/client_golang
+allow internal/apirequests "$mod/internal/collectors" github.com/prometheus/client_golang sigs.k8s.io/controller-runtime/pkg/metrics
+allow internal/fleetmetrics "$api" "$mod/internal/action" "$mod/internal/rollout" "$mod/internal/collectors" github.com/prometheus/client_golang k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client sigs.k8s.io/controller-runtime/pkg/metrics
 allow internal/deviceapi/connections "$mod/internal/deviceapi" github.com/prometheus/client_golang
 allow internal/ddi "$api" "$mod/internal/action" "$mod/internal/artifact" "$mod/internal/deviceapi" "$mod/internal/collectors" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/cespare/xxhash/v2
 allow internal/ddi/wire github.com/fxamacker/cbor/v2

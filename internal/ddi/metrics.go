@@ -5,6 +5,7 @@ package ddi
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,28 +25,43 @@ type metrics struct {
 	dropped     *prometheus.CounterVec
 }
 
+var (
+	requestsDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_ddi_requests_total", Process: collectors.DeviceAPI,
+		Help:   "Requests of devices, by DDI resource and HTTP status code.",
+		Labels: []collectors.Label{resourceLabel, {Name: "code", Of: "the HTTP status code", Max: 30}},
+	})
+	secondsDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_ddi_request_seconds", Process: collectors.DeviceAPI,
+		Help:    "Time from the header of a request to the end of its answer, by DDI resource.",
+		Labels:  []collectors.Label{resourceLabel},
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	})
+	forwardedDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_ddi_forwarded_ignored_total", Process: collectors.DeviceAPI,
+		Help:   "Requests whose forwarded headers were ignored: the proxy is missing in --trusted-proxies (untrusted), or it sends a value that cannot be used (invalid).",
+		Labels: []collectors.Label{{Name: "reason", Values: []string{"untrusted", "invalid"}}},
+	})
+	connectionsDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_ddi_connections", Process: collectors.DeviceAPI,
+		Help: "Open connections of devices and proxies.",
+	})
+	droppedDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_ddi_connections_dropped_total", Process: collectors.DeviceAPI,
+		Help: "Connections that were closed at a bound: the new one (new), one that has not sent a whole request with the right credentials yet (waiting), one between two requests (idle). If new grows, raise the bound, or name the proxy in --trusted-proxies.",
+		Labels: []collectors.Label{
+			{Name: "bound", Values: []string{"all", "address"}}, {Name: "kind", Values: []string{"new", "waiting", "idle"}},
+		},
+	})
+)
+
+// resourceLabel has the names of the resources.
+var resourceLabel = collectors.Label{Name: "resource", Values: resourceNames()}
+
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "goshawk_ddi_requests_total",
-			Help: "Requests of devices, by DDI resource and HTTP status code.",
-		}, []string{"resource", "code"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "goshawk_ddi_request_seconds",
-			Help:    "Time from the header of a request to the end of its answer, by DDI resource.",
-			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
-		}, []string{"resource"}),
-		forwardedIgnored: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "goshawk_ddi_forwarded_ignored_total",
-			Help: "Requests whose forwarded headers were ignored: untrusted (not from an address of --trusted-proxies) or invalid.",
-		}, []string{"reason"}),
-		connections: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "goshawk_ddi_connections", Help: "Open connections of devices and proxies.",
-		}),
-		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "goshawk_ddi_connections_dropped_total",
-			Help: "Connections that were closed at a bound (all, address), by kind: new (the new one), waiting (one without a whole request yet), idle (one between two requests).",
-		}, []string{"bound", "kind"}),
+		requests: requestsDefinition.Counters(), seconds: secondsDefinition.Histograms(), forwardedIgnored: forwardedDefinition.Counters(),
+		connections: connectionsDefinition.Gauge(), dropped: droppedDefinition.Counters(),
 	}
 	return m, errors.Join(
 		collectors.Register(registerer, &m.requests),
@@ -54,6 +70,16 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		collectors.Register(registerer, &m.connections),
 		collectors.Register(registerer, &m.dropped),
 	)
+}
+
+// resourceNames returns the names of all resources, also that of unknown paths.
+func resourceNames() []string {
+	names := []string{nowhere.name}
+	for i := range resources {
+		names = append(names, resources[i].name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (m *metrics) observe(resource string, status int, took time.Duration) {

@@ -5,6 +5,7 @@ package decode
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,9 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/collectors"
 )
 
 // Report reports the objects that cannot be decoded: in the log, in a metric, and in events while
@@ -34,9 +34,11 @@ type Report struct {
 type identity struct{ kind, namespace, name string }
 
 // unreadable is the number of objects that cannot be decoded now, by kind.
-var unreadable = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-	Name: "goshawk_unreadable_objects", Help: "Number of stored objects that cannot be decoded, by kind. Goshawk does not change them until they are fixed.",
-}, []string{"kind"})
+var unreadable = collectors.Define(collectors.Definition{
+	Name: "goshawk_unreadable_objects", Process: collectors.Every,
+	Help:   "Stored objects that cannot be decoded at present, by kind. Goshawk does not change them until they are fixed.",
+	Labels: []collectors.Label{{Name: "kind", Values: kindNames()}},
+}).Gauges()
 
 func init() { metrics.Registry.MustRegister(unreadable) }
 
@@ -139,5 +141,15 @@ func (r *Report) Announce(ctx context.Context, namespace string, recorder events
 }
 
 func identityOf(o client.Object) identity { return identity{kindOf(o), o.GetNamespace(), o.GetName()} }
+
+// kindNames returns the kinds that are isolated, sorted.
+func kindNames() []string {
+	var names []string
+	for t := range kinds {
+		names = append(names, t.Name())
+	}
+	slices.Sort(names)
+	return names
+}
 
 func kindOf(o runtime.Object) string { return typeOf(o).Name() }

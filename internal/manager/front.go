@@ -13,22 +13,26 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/goshawk-dev/goshawk/internal/collectors"
 )
 
 // reportInterval is the interval at which the states of the parts are logged and exported as a
 // metric.
 const reportInterval = time.Second
 
-var namespaceReady = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-	Name: "goshawk_namespace_ready",
+var namespaceReady = collectors.Define(collectors.Definition{
+	Name: "goshawk_namespace_ready", Process: collectors.Every,
 	Help: "1 if Goshawk has read all objects that it needs in a namespace, 0 while it waits for caches or permissions; the empty namespace means all namespaces.",
-}, []string{"namespace", "role"})
+	Labels: []collectors.Label{
+		{Name: "namespace", Of: "those of --watch-namespaces, or empty", Max: 1000}, {Name: "role", Values: []string{"devices", "controllers"}},
+	},
+}).Gauges()
 
 func init() { metrics.Registry.MustRegister(namespaceReady) }
 

@@ -70,7 +70,7 @@ func (r *mqttRestarts) restart() {
 // the link to an artifact at the device API.
 func (p *process) serveMQTT(ctx context.Context, fileURL func(device deviceapi.Device, moduleID, fileName string) string) error {
 	o := &p.o.MQTT
-	settings, err := p.serverTLS(ctx, o.CertificateFile, o.KeyFile)
+	settings, err := p.serverTLS(ctx, serverMQTT, o.CertificateFile, o.KeyFile)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/fleetmetrics"
 	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
@@ -154,6 +155,13 @@ func (p *part) once(ctx context.Context) error {
 		return err
 	}
 	index := fleet.New()
+	if p.devices {
+		index.Watch(fleetmetrics.NewDelays(p.process.o.Now).Changed)
+	}
+	followed := fleetmetrics.NewFleet(p.process.o.Now)
+	if p.controllers {
+		index.Watch(followed.Changed)
+	}
 	if err := index.Follow(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
@@ -168,7 +176,7 @@ func (p *part) once(ctx context.Context) error {
 		start(secrets)
 	}
 	if p.controllers {
-		if err := p.addControllers(mgr, index, store); err != nil {
+		if err := p.addControllers(mgr, index, store, followed); err != nil {
 			return err
 		}
 	}
@@ -267,7 +275,7 @@ func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targe
 
 // addControllers adds the controllers now, or when the process is elected. The caches are filled by
 // then.
-func (p *part) addControllers(mgr manager.Manager, index *fleet.Index, store *targetstatus.Store) error {
+func (p *part) addControllers(mgr manager.Manager, index *fleet.Index, store *targetstatus.Store, followed *fleetmetrics.Fleet) error {
 	elected := p.elected
 	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		if elected != nil {
@@ -276,6 +284,7 @@ func (p *part) addControllers(mgr manager.Manager, index *fleet.Index, store *ta
 			case <-ctx.Done():
 			}
 		}
+		defer p.process.fleet.Lead(followed)()
 		p.process.unreadable.Announce(ctx, p.namespace, mgr.GetEventRecorder("goshawk"))
 		return nil
 	})); err != nil {

@@ -18,6 +18,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,12 +34,15 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/controllers"
+	"github.com/goshawk-dev/goshawk/internal/apirequests"
 	"github.com/goshawk-dev/goshawk/internal/artifact"
+	"github.com/goshawk-dev/goshawk/internal/collectors"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/decode"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/fleetmetrics"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
@@ -142,6 +146,8 @@ type process struct {
 	slots  *targetstatus.Slots
 	// unreadable reports the objects that cannot be decoded.
 	unreadable *decode.Report
+	// fleet exports the metrics about rollouts and targets while the controllers run.
+	fleet *fleetmetrics.Collector
 	// devices are the parts that serve devices. Without leader election they run the controllers as
 	// well. leading are the parts of the elected leader.
 	devices, leading []*part
@@ -163,8 +169,12 @@ func newProcess(config *rest.Config, o Options) (*process, error) {
 	}
 	o.Backend.Presence = o.MQTT.Listener != nil
 	config = rest.CopyConfig(config)
+	config.Wrap(apirequests.Wrap)
 	config.QPS = -1 // WritesInFlight and API priority and fairness limit the requests; a client-side rate would only delay a stop
-	p := &process{config: config, o: o, slots: targetstatus.NewSlots(o.WritesInFlight), unreadable: decode.NewReport()}
+	p := &process{config: config, o: o, slots: targetstatus.NewSlots(o.WritesInFlight), unreadable: decode.NewReport(), fleet: fleetmetrics.New(o.Now)}
+	if err := errors.Join(collectors.Register(metrics.Registry, &p.fleet), collectors.Register(metrics.Registry, new(prometheus.Collector(p.slots)))); err != nil {
+		return nil, err
+	}
 	namespaces := o.WatchNamespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}
@@ -198,7 +208,7 @@ func (p *process) serve(ctx context.Context) error {
 	options := p.o.DeviceAPIOptions
 	options.Log, options.Registerer = ctrl.Log.WithName("device-api"), metrics.Registry
 	var err error
-	if options.TLS, err = p.serverTLS(ctx, p.o.CertificateFile, p.o.KeyFile); err != nil {
+	if options.TLS, err = p.serverTLS(ctx, serverDDI, p.o.CertificateFile, p.o.KeyFile); err != nil {
 		return errors.Join(err, p.o.DeviceAPIListener.Close())
 	}
 	secrets, err := secretClient(p.config)
@@ -233,7 +243,9 @@ func (p *process) serve(ctx context.Context) error {
 // Until ctx ends, the certificate is read again when its files change; a pair of files that cannot
 // be used is logged, and the last good one stays. Client certificates are requested from devices
 // and not verified here, because the CA depends on the namespace.
-func (p *process) serverTLS(ctx context.Context, certificateFile, keyFile string) (*tls.Config, error) {
+//
+// server is the value of the label of the metric about the end of the certificate.
+func (p *process) serverTLS(ctx context.Context, server, certificateFile, keyFile string) (*tls.Config, error) {
 	if certificateFile == "" {
 		return nil, nil
 	}
@@ -241,6 +253,7 @@ func (p *process) serverTLS(ctx context.Context, certificateFile, keyFile string
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate of the device API from %s and %s: %w", certificateFile, keyFile, err)
 	}
+	watcher.RegisterCallback(func(read tls.Certificate) { certificateRead(server, read) })
 	go func() {
 		if err := watcher.Start(ctx); err != nil {
 			ctrl.Log.Error(err, "The certificate of the device API is not read again when it changes", "file", certificateFile)

@@ -41,9 +41,10 @@ var ErrBusy = errors.New("too many writes to Targets wait for the API server")
 // No priority waits forever. Create it with NewSlots.
 type Slots struct {
 	mu sync.Mutex
-	// free slots, and how many of them may be taken by Later writes.
+	// free slots, and how many of them may be taken by Later writes. most is the number of all
+	// slots.
 	free, freeForLater int
-	mostForLater       int
+	most, mostForLater int
 	mostWaiting        int
 	// waiting writes of each priority, in the order of their arrival.
 	waiting [priorities][]chan struct{}
@@ -55,7 +56,7 @@ type Slots struct {
 // NewSlots returns n slots.
 func NewSlots(n int) *Slots {
 	half := max(1, n/2)
-	return &Slots{free: n, freeForLater: half, mostForLater: half, mostWaiting: maxWaiting}
+	return &Slots{free: n, freeForLater: half, most: n, mostForLater: half, mostWaiting: maxWaiting}
 }
 
 // slot is a slot that was granted or is waited for.

@@ -7,9 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
@@ -248,5 +251,35 @@ func TestAResultBesideAHundredPushingDevices(t *testing.T) {
 		if took := time.Since(started); took > time.Second {
 			t.Errorf("a result took %s", took)
 		}
+	}
+}
+
+// TestWaitingWritesAreExported: the writes that wait, by priority, and those that have a slot.
+func TestWaitingWritesAreExported(t *testing.T) {
+	s := NewSlots(2)
+	for _, priority := range []Priority{First, Later, First, Later, Later} {
+		if _, err := s.enqueue(priority); err != nil {
+			t.Fatal(err)
+		}
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(s)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			name := family.GetName()
+			for _, label := range m.GetLabel() {
+				name += " " + label.GetValue()
+			}
+			got[name] = m.GetGauge().GetValue()
+		}
+	}
+	want := map[string]float64{"goshawk_target_writes_in_flight": 2, "goshawk_target_writes_waiting first": 1, "goshawk_target_writes_waiting start": 0, "goshawk_target_writes_waiting later": 2}
+	if !maps.Equal(got, want) {
+		t.Errorf("exported %v, want %v", got, want)
 	}
 }

@@ -17,6 +17,7 @@ var written world.Ledger
 
 func TestMain(m *testing.M) {
 	world.Wrap(written.Wrap)
+	cluster.BeforeStop(metricsKeepToTheirDefinitions)
 	cluster.AtOnce(6) // a story mostly waits for its devices
 	cluster.Main(m)
 }

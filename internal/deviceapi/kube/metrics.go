@@ -4,24 +4,38 @@
 package kube
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/access"
+	"github.com/goshawk-dev/goshawk/internal/collectors"
 )
 
 var (
-	actionsStarted = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "goshawk_actions_started_total", Help: "Updates that devices have started at this device API.",
-	})
-	actionsClosed = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "goshawk_actions_closed_total", Help: "Updates that devices have closed at this device API, by result.",
-	}, []string{"state"})
-	pollFileValid = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "goshawk_poll_intervals_valid",
-		Help: "1 if the file of poll intervals is in effect as it is, 0 while it cannot be used and the last good one stays in effect.",
-	}, []string{"file"})
-	devicesRefused = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "goshawk_devices_refused_total", Help: "Requests of devices that were refused because of their credentials, by reason.",
-	}, []string{"reason"})
+	actionsStarted = collectors.Define(collectors.Definition{
+		Name: "goshawk_actions_started_total", Process: collectors.DeviceAPI,
+		Help: "Updates that devices have started at this process.",
+	}).Counter()
+	actionsClosed = collectors.Define(collectors.Definition{
+		Name: "goshawk_actions_closed_total", Process: collectors.DeviceAPI,
+		Help: "Updates that devices have closed at this process, by result; without those that Goshawk closes itself (by force, or at a deadline).",
+		Labels: []collectors.Label{{Name: "state", Values: []string{
+			string(v1alpha1.ActionFinished), string(v1alpha1.ActionError), string(v1alpha1.ActionCanceled),
+		}}},
+	}).Counters()
+	pollFileValid = collectors.Define(collectors.Definition{
+		Name: "goshawk_poll_intervals_valid", Process: collectors.DeviceAPI,
+		Help:   "1 if the file of poll intervals is in effect, 0 while it cannot be used and the last good one stays in effect; absent without a file.",
+		Labels: []collectors.Label{{Name: "file", Of: "the path in --ddi-poll-intervals-file", Max: 1}},
+	}).Gauges()
+	devicesRefused = collectors.Define(collectors.Definition{
+		Name: "goshawk_devices_refused_total", Process: collectors.DeviceAPI,
+		Help: "Requests of devices that were refused because of their credentials, by the reasons in the page of DeviceAccess.",
+		Labels: []collectors.Label{{Name: "reason", Values: []string{
+			string(access.NoCredentials), string(access.UntrustedProxy), string(access.UnknownToken), string(access.UnknownAuthority), string(access.Revoked),
+			string(access.OtherDevice), string(access.NotSelected), string(access.NotRegistered), string(access.MaxTargetsReached),
+		}}},
+	}).Counters()
 )
 
 func init() {

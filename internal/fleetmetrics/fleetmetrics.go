@@ -1,0 +1,301 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fleetmetrics exports the state of rollouts, targets and stops as metrics. A Fleet follows
+// the changes of the caches, so that a scrape causes no request to the API server, and its cost
+// depends on the number of rollouts and not on the number of targets.
+package fleetmetrics
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
+)
+
+// exportedAfterEnd is how long after its end a rollout still has its own series.
+const exportedAfterEnd = time.Hour
+
+// Collector exports the fleets of the process whose controllers run. If several processes exported
+// them, sums would count each rollout several times.
+type Collector struct {
+	now func() time.Time
+
+	mu     sync.Mutex
+	fleets []*Fleet
+}
+
+// New returns a collector without fleets.
+func New(now func() time.Time) *Collector { return &Collector{now: now} }
+
+// Lead exports a fleet until end is called.
+func (c *Collector) Lead(f *Fleet) (end func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.lead(true)
+	c.fleets = append(c.fleets, f)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		f.lead(false)
+		c.fleets = slices.DeleteFunc(c.fleets, func(other *Fleet) bool { return other == f })
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, d := range computed {
+		descs <- d
+	}
+}
+
+// computed are the descriptions of the metrics that are computed for each scrape.
+var computed = []*prometheus.Desc{
+	rolloutsDesc, groupsDesc, rolloutTargetsDesc, waitDesc, stalledDesc, targetsDesc, problemsDesc, pendingStopDesc,
+}
+
+var (
+	rolloutsDesc       = rolloutsDefinition.Desc()
+	groupsDesc         = groupsDefinition.Desc()
+	rolloutTargetsDesc = rolloutTargetsDefinition.Desc()
+	waitDesc           = waitDefinition.Desc()
+	stalledDesc        = stalledDefinition.Desc()
+	targetsDesc        = targetsDefinition.Desc()
+	problemsDesc       = problemsDefinition.Desc()
+	pendingStopDesc    = pendingStopDefinition.Desc()
+)
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(out chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.fleets) == 0 {
+		return
+	}
+	s := newScrape(c.now())
+	for _, f := range c.fleets {
+		s.add(f)
+	}
+	s.emit(out)
+}
+
+// scrape collects the values of all fleets for one scrape.
+type scrape struct {
+	now        time.Time
+	rollouts   []*v1alpha1.Rollout
+	namespaces map[string]*namespaceCounts
+	stops      map[string]time.Time // the oldest one of each kind
+}
+
+func newScrape(now time.Time) *scrape {
+	return &scrape{now: now, namespaces: map[string]*namespaceCounts{}, stops: map[string]time.Time{}}
+}
+
+func (s *scrape) add(f *Fleet) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.rollouts {
+		s.rollouts = append(s.rollouts, r)
+	}
+	for name, counts := range f.namespaces {
+		if s.namespaces[name] == nil {
+			s.namespaces[name] = newNamespaceCounts()
+		}
+		s.namespaces[name].add(counts)
+	}
+	for key, since := range f.stops.pending {
+		if oldest, ok := s.stops[key.kind]; !ok || since.Before(oldest) {
+			s.stops[key.kind] = since
+		}
+	}
+}
+
+// emit sends the metrics. Values of a fixed list are sent also if they are 0.
+func (s *scrape) emit(out chan<- prometheus.Metric) {
+	for _, namespace := range s.ownNamespaces() {
+		counts := s.namespaces[namespace]
+		emitCounts(out, rolloutsDesc, rolloutStates, counts.rollouts, namespace)
+		emitCounts(out, targetsDesc, updateStatuses, counts.targets, namespace)
+		emitCounts(out, problemsDesc, problems, counts.problems, namespace)
+		for stalled, n := range counts.stalled {
+			emit(out, stalledDesc, float64(n), namespace, stalled.kind, stalled.reason)
+		}
+	}
+	for _, kind := range stopKind.Values {
+		age := 0.0
+		if since, ok := s.stops[kind]; ok {
+			age = s.ageOf(since)
+		}
+		emit(out, pendingStopDesc, age, kind)
+	}
+	s.emitRollouts(out)
+}
+
+// ownNamespaces returns the namespaces with their own series, and sums the others.
+func (s *scrape) ownNamespaces() []string {
+	all := make([]string, 0, len(s.namespaces))
+	for name := range s.namespaces {
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	if len(all) <= maxNamespaces {
+		return all
+	}
+	sum := newNamespaceCounts()
+	for _, name := range all[maxNamespaces:] {
+		sum.add(s.namespaces[name])
+	}
+	s.namespaces[Others] = sum
+	return append(all[:maxNamespaces:maxNamespaces], Others)
+}
+
+// rolloutSeries are the values of one rollout, or the sum of several.
+type rolloutSeries struct {
+	groups, targets map[string]int
+	waits           map[string]float64
+}
+
+func (s *scrape) emitRollouts(out chan<- prometheus.Metric) {
+	exported := slices.DeleteFunc(s.rollouts, func(r *v1alpha1.Rollout) bool {
+		return rollout.IsOver(r) && r.Status.FinishedAt != nil && s.now.Sub(r.Status.FinishedAt.Time) > exportedAfterEnd
+	})
+	slices.SortFunc(exported, byImportance)
+	own := exported[:min(len(exported), maxRollouts)]
+	for _, r := range own {
+		s.seriesOf(r).emit(out, r.Namespace, r.Name)
+	}
+	if len(exported) > len(own) {
+		s.seriesOf(exported[len(own):]...).emit(out, Others, Others)
+	}
+}
+
+// byImportance orders rollouts: those that are not over first, then the newest first, then by name.
+func byImportance(a, b *v1alpha1.Rollout) int {
+	if rollout.IsOver(a) != rollout.IsOver(b) {
+		if rollout.IsOver(a) {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+func (s *scrape) seriesOf(rollouts ...*v1alpha1.Rollout) *rolloutSeries {
+	series := &rolloutSeries{groups: map[string]int{}, targets: map[string]int{}, waits: map[string]float64{}}
+	for _, r := range rollouts {
+		for i := range r.Status.Groups {
+			series.groups[string(r.Status.Groups[i].State)]++
+		}
+		if c := r.Status.Targets; c != nil {
+			for i, n := range []int32{c.Scheduled, c.Pending, c.InProgress, c.Succeeded, c.Failed, c.Canceled, c.Skipped, c.Removed} {
+				series.targets[buckets[i]] += int(n)
+			}
+		}
+		if w := r.Status.WaitingFor; w != nil {
+			series.waits[w.Reason] = max(series.waits[w.Reason], s.ageOf(waitingSince(r)))
+		}
+	}
+	return series
+}
+
+func (r *rolloutSeries) emit(out chan<- prometheus.Metric, namespace, name string) {
+	emitCounts(out, groupsDesc, groupStates, r.groups, namespace, name)
+	emitCounts(out, rolloutTargetsDesc, buckets, r.targets, namespace, name)
+	for reason, age := range r.waits {
+		emit(out, waitDesc, age, namespace, name, reason)
+	}
+}
+
+// ageOf returns the seconds since a time, 0 if the clock of the process that wrote it is ahead.
+func (s *scrape) ageOf(since time.Time) float64 { return max(0, s.now.Sub(since).Seconds()) }
+
+// waitingSince returns since when a rollout waits for what status.waitingFor says. It is computed
+// from stored times, so that it does not change with the process.
+func waitingSince(r *v1alpha1.Rollout) time.Time {
+	status := &r.Status
+	switch {
+	case status.PausedAt != nil:
+		return status.PausedAt.Time
+	case status.Stop != nil:
+		return status.Stop.ObservedAt.Time
+	case status.State == v1alpha1.RolloutStopped && status.FinishedAt != nil:
+		return status.FinishedAt.Time
+	case status.WaitingFor.Reason == v1alpha1.ReasonProgressing && status.StartedAt != nil:
+		opened := status.StartedAt.Time
+		for i := range status.Groups {
+			if at := status.Groups[i].OpenedAt; at != nil && at.After(opened) {
+				opened = at.Time
+			}
+		}
+		return opened
+	case status.Stabilizing != nil:
+		return status.Stabilizing.Started.Time
+	case waitsForStart(status.WaitingFor.Reason) && status.Plan != nil && status.Plan.CreatedAt != nil:
+		return status.Plan.CreatedAt.Time
+	}
+	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.LastTransitionTime.Time
+	}
+	return r.CreationTimestamp.Time
+}
+
+// waitsForStart reports whether a rollout has a plan and waits for its start.
+func waitsForStart(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonPlanned, v1alpha1.ReasonPausedBySpec, v1alpha1.ReasonWaitingForStart:
+		return true
+	}
+	return false
+}
+
+func emit(out chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+// emitCounts sends a metric for each value of its last label.
+func emitCounts(out chan<- prometheus.Metric, desc *prometheus.Desc, values []string, counts map[string]int, labels ...string) {
+	for _, value := range values {
+		emit(out, desc, float64(counts[value]), append(slices.Clip(labels), value)...)
+	}
+}
+
+// objectKey identifies an object.
+type objectKey struct {
+	kind string
+	uid  types.UID
+}
+
+const (
+	kindSet     = "DistributionSet"
+	kindRollout = "Rollout"
+)
+
+// kindOf returns the kind of an object that has the condition Stalled, its conditions, and whether
+// it is such an object.
+func kindOf(o any) (kind string, conditions []metav1.Condition, ok bool) {
+	switch o := o.(type) {
+	case *v1alpha1.Rollout:
+		return kindRollout, o.Status.Conditions, true
+	case *v1alpha1.DistributionSet:
+		return kindSet, o.Status.Conditions, true
+	case *v1alpha1.AutoAssignment:
+		return "AutoAssignment", o.Status.Conditions, true
+	case *v1alpha1.SoftwareModule:
+		return "SoftwareModule", o.Status.Conditions, true
+	}
+	return "", nil, false
+}
+
+// isFalse reports whether a condition is False.
+func isFalse(conditions []metav1.Condition, condition string) bool {
+	i := slices.IndexFunc(conditions, func(c metav1.Condition) bool { return c.Type == condition })
+	return i >= 0 && conditions[i].Status == metav1.ConditionFalse
+}
