@@ -46,7 +46,7 @@ verify: ## Fail, with the difference, if `make generate` would change anything.
 	@hack/verify-generated.sh
 
 .PHONY: lint
-lint: ## Check format, code (golangci-lint), API types (kube-api-linter), imports, versions, prose, vulnerabilities.
+lint: ## Check format, code (golangci-lint), API types (kube-api-linter), imports, versions, prose, alerts (promtool), vulnerabilities.
 	@unformatted=$$(gofmt -l .); if [[ -n $$unformatted ]]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(LINTER) run ./...
 	$(LINTER) run -c .golangci-api.yml ./api/...
@@ -54,6 +54,7 @@ lint: ## Check format, code (golangci-lint), API types (kube-api-linter), import
 	hack/verify-versions.sh
 	hack/verify-files.sh
 	hack/verify-prose.sh header width words
+	hack/verify-alerts.sh
 	hack/verify-vulnerabilities.sh
 
 

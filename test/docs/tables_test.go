@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	diff "github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
@@ -69,22 +70,86 @@ func TestManifestsUseFlagsThatExist(t *testing.T) {
 	}
 }
 
-// TestTheTableOfMetricsIsComplete compares the table in docs/operations.md with the metrics that
-// the code names.
-func TestTheTableOfMetricsIsComplete(t *testing.T) {
-	var registered, documented []string
-	for _, file := range sources(t) {
-		for _, m := range regexp.MustCompile(`Name:\s+"(goshawk_\w+)"`).FindAllStringSubmatch(read(t, file), -1) {
-			registered = append(registered, m[1])
+// TestMetricsInThePagesExist requires that each metric that a page, a comment of a manifest or an
+// alert names is in the tables of docs/metrics.md. Those are generated from the code.
+func TestMetricsInThePagesExist(t *testing.T) {
+	metrics := map[string]bool{}
+	for line := range strings.Lines(read(t, filepath.Join(root, "docs", "metrics.md"))) {
+		if m := regexp.MustCompile("^\\| `(goshawk_\\w+)` \\| (counter|gauge|histogram) ").FindStringSubmatch(line); m != nil {
+			metrics[m[1]] = true
+			if m[2] == "histogram" {
+				metrics[m[1]+"_bucket"], metrics[m[1]+"_sum"], metrics[m[1]+"_count"] = true, true, true
+			}
 		}
 	}
-	for _, row := range rows(read(t, operations), "| metric | labels |") {
-		if name := codeWords(row[0])[0]; strings.HasPrefix(name, "goshawk_") {
-			documented = append(documented, name)
+	if len(metrics) < 40 {
+		t.Fatalf("docs/metrics.md has only %d metrics", len(metrics))
+	}
+	pages := append(files(t, filepath.Join(root, "docs"), ".md"), filepath.Join(root, "README.md"), filepath.Join(root, "CHANGELOG.md"))
+	for _, page := range append(pages, files(t, filepath.Join(root, "config"), ".yaml")...) {
+		for _, name := range regexp.MustCompile(`\bgoshawk_[a-z_]+\b`).FindAllString(read(t, page), -1) {
+			if !metrics[name] {
+				t.Errorf("%s names the metric %s, which docs/metrics.md does not have", page, name)
+			}
 		}
 	}
-	if d := diff.Diff(unique(registered), unique(documented)); d != "" {
-		t.Errorf("metrics of the code (-) and of docs/operations.md (+):\n%s", d)
+}
+
+// TestEachAlertSaysWhatToDo requires of each alert a severity, a summary, a description, a link to
+// its section in docs/metrics.md, and tests in which it fires and in which it does not.
+func TestEachAlertSaysWhatToDo(t *testing.T) {
+	folder := filepath.Join(root, "config", "prometheus")
+	var rules struct {
+		Spec struct {
+			Groups []struct {
+				Rules []struct {
+					Alert               string
+					Labels, Annotations map[string]string
+				}
+			}
+		}
+	}
+	var tests struct {
+		Tests []struct {
+			Cases []struct {
+				Name   string `json:"alertname"`
+				Alerts []any  `json:"exp_alerts"`
+			} `json:"alert_rule_test"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, filepath.Join(folder, "rules.yaml"))), &rules); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal([]byte(read(t, filepath.Join(folder, "rules_test.yaml"))), &tests); err != nil {
+		t.Fatal(err)
+	}
+	fires, quiet := map[string]bool{}, map[string]bool{}
+	for _, one := range tests.Tests {
+		for _, c := range one.Cases {
+			map[bool]map[string]bool{true: fires, false: quiet}[len(c.Alerts) > 0][c.Name] = true
+		}
+	}
+	sections, found := headings(read(t, filepath.Join(root, "docs", "metrics.md"))), 0
+	for _, g := range rules.Spec.Groups {
+		for _, r := range g.Rules {
+			found++
+			if !slices.Contains([]string{"critical", "warning"}, r.Labels["severity"]) {
+				t.Errorf("%s: severity %q", r.Alert, r.Labels["severity"])
+			}
+			if r.Annotations["summary"] == "" || len(r.Annotations["description"]) < 80 {
+				t.Errorf("%s has no summary, or its description does not say what to do", r.Alert)
+			}
+			link, section, _ := strings.Cut(r.Annotations["runbook_url"], "#")
+			if link != "https://github.com/goshawk-dev/goshawk/blob/main/docs/metrics.md" || section != strings.ToLower(r.Alert) || !slices.Contains(sections, section) {
+				t.Errorf("%s links to %q", r.Alert, r.Annotations["runbook_url"])
+			}
+			if !fires[r.Alert] || !quiet[r.Alert] {
+				t.Errorf("%s: a test in which it fires: %v, in which it does not: %v", r.Alert, fires[r.Alert], quiet[r.Alert])
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d alerts", found)
 	}
 }
 
