@@ -55,7 +55,7 @@ func audited(t *testing.T) *world.World {
 		cancel()
 		watching.Wait()
 		for _, write := range ledger.In(w.Namespace) {
-			if fault := trespass(write); fault != "" {
+			if fault := world.Forbidden(write); fault != "" {
 				t.Errorf("%s: %s", fault, write)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 
 func TestMain(m *testing.M) {
 	world.Wrap(ledger.Wrap)
+	cluster.BeforeStop(ledger.Audit)
 	cluster.AtOnce(6) // a story mostly waits for its devices
 	cluster.Main(m)
 }

@@ -12,12 +12,13 @@ import (
 	"github.com/goshawk-dev/goshawk/test/world"
 )
 
-// written has all writes of Goshawk during the stories.
+// written has all writes of Goshawk during the stories. It is audited after the last story.
 var written world.Ledger
 
 func TestMain(m *testing.M) {
 	world.Wrap(written.Wrap)
 	cluster.BeforeStop(metricsKeepToTheirDefinitions)
+	cluster.BeforeStop(written.Audit)
 	cluster.AtOnce(6) // a story mostly waits for its devices
 	cluster.Main(m)
 }

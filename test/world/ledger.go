@@ -8,14 +8,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
+	"slices"
 	"sync"
 )
 
 // Write is one write request of Goshawk, successful or not.
 type Write struct {
-	Method, Namespace, Resource, Name, Subresource string
-	Body                                           []byte
+	Request
+
+	Body []byte
 	// Status of the response, or 0 without a response.
 	Status int
 }
@@ -25,7 +26,7 @@ type Write struct {
 func (w Write) Succeeded() bool { return w.Status >= 200 && w.Status < 300 }
 
 func (w Write) String() string {
-	return fmt.Sprintf("%s %s/%s %s answered %d: %.300s", w.Method, w.Resource, w.Name, w.Subresource, w.Status, w.Body)
+	return fmt.Sprintf("%s answered %d: %.300s", w.Request, w.Status, w.Body)
 }
 
 // Ledger has every write that Goshawk sent to the API server. The zero value is ready: give its
@@ -41,7 +42,7 @@ func (l *Ledger) Wrap(next http.RoundTripper) http.RoundTripper {
 		if r.Method == http.MethodGet {
 			return next.RoundTrip(r)
 		}
-		w := writeTo(r.Method, r.URL.Path)
+		w := Write{Request: RequestOf(r)}
 		if r.Body != nil {
 			var err error
 			if w.Body, err = io.ReadAll(r.Body); err != nil {
@@ -65,14 +66,6 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// writeTo reads /apis/{group}/{version}/namespaces/{namespace}/{resource}/{name}/{subresource}, or
-// the same below /api/{version}.
-func writeTo(method, path string) Write {
-	_, rest, _ := strings.Cut(path, "/namespaces/")
-	parts := append(strings.Split(rest, "/"), "", "", "")
-	return Write{Method: method, Namespace: parts[0], Resource: parts[1], Name: parts[2], Subresource: parts[3]}
-}
-
 // In returns the writes so far in a namespace, without events.
 func (l *Ledger) In(namespace string) []Write {
 	l.mu.Lock()
@@ -84,4 +77,11 @@ func (l *Ledger) In(namespace string) []Write {
 		}
 	}
 	return found
+}
+
+// All returns the writes so far in all namespaces, without events.
+func (l *Ledger) All() []Write {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(l.writes), func(w Write) bool { return w.Resource == "events" })
 }
