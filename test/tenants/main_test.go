@@ -28,7 +28,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
-	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/manager"
 	"github.com/goshawk-dev/goshawk/internal/testing/ports"
 	"github.com/goshawk-dev/goshawk/test/cluster"
@@ -37,7 +36,8 @@ import (
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // the stories do not check the log
-	cluster.AtOnce(6)              // a story mostly waits, and its process watches only namespaces of its own
+	cluster.BeforeStop(usage.writes.Audit)
+	cluster.AtOnce(6) // a story mostly waits, and its process watches only namespaces of its own
 	cluster.Main(m)
 }
 
@@ -142,13 +142,14 @@ func start(t *testing.T, account string, o manager.Options) *goshawk {
 	}
 	g := &goshawk{t: t, health: ports.Free(t), refusals: &refusals{paths: map[string]int{}}}
 	config.Wrap(g.wrap)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return use(account, next) })
 	if o.DeviceAPI {
 		var err error
 		if o.DeviceAPIListener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			t.Fatal(err)
 		}
 		g.deviceAPI = "http://" + o.DeviceAPIListener.Addr().String()
-		o.Backend = kube.Options{PollInterval: time.Second, ProgressInterval: 5 * time.Second}
+		o.Backend.PollInterval, o.Backend.ProgressInterval = time.Second, 5*time.Second
 		o.DeviceAPIOptions.Rates.Device = deviceapi.Rate{PerSecond: 1000, Burst: 1000}
 	}
 	o.Namespace, o.MetricsAddress, o.HealthAddress, o.WritesInFlight = world.SystemNamespace, "0", g.health, 8

@@ -12,25 +12,20 @@ rules:
   - rollouts/status
   - deploymentgroups/status
   - autoassignments/status
-  verbs: [get, update, patch]
+  verbs: [patch]
 # Their own finalizers.
 - apiGroups: [goshawk.dev]
   resources: [rollouts, distributionsets]
   verbs: [patch]
-# Owner references that block deletion; some clusters check this right.
+# A DeploymentGroup blocks the deletion of its owner. The admission plugin
+# OwnerReferencesPermissionEnforcement, which some clusters use, requires this right for it.
 - apiGroups: [goshawk.dev]
-  resources:
-  - softwaremodules/finalizers
-  - distributionsets/finalizers
-  - targets/finalizers
-  - rollouts/finalizers
-  - deploymentgroups/finalizers
-  - autoassignments/finalizers
+  resources: [rollouts/finalizers]
   verbs: [update]
 # The kind that Goshawk creates.
 - apiGroups: [goshawk.dev]
   resources: [deploymentgroups]
-  verbs: [create, update, patch, delete]
+  verbs: [create, patch, delete]
 # Inventories of deleted Targets.
 - apiGroups: [goshawk.dev]
   resources: [targetinventories]
@@ -43,7 +38,7 @@ rules:
 - apiGroups: [goshawk.dev]
   resources: [targets]
   verbs: [cancel, forcecancel]
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
@@ -51,11 +46,11 @@ rules:
 rules:
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, list, watch, create, update, patch]
+  verbs: [get, create, update]
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, list, watch, create, update]
-- apiGroups: ["", events.k8s.io]
+  verbs: [get, list, create, update]
+- apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
@@ -66,15 +61,16 @@ rules:
   verbs: [get, list, watch]
 - apiGroups: [goshawk.dev]
   resources: [targets/status, deviceaccesses/status, targetinventories/status]
-  verbs: [get, update, patch]
+  verbs: [patch]
 - apiGroups: [goshawk.dev]
   resources: [targets]
   verbs: [create]
-# Patch: the owner of the inventory of a Target that was created again.
+# Patch: the owner of the inventory of a Target that was created again. The admission plugin
+# OwnerReferencesPermissionEnforcement, which some clusters use, requires delete for another owner.
 - apiGroups: [goshawk.dev]
   resources: [targetinventories]
-  verbs: [create, patch]
-- apiGroups: ["", events.k8s.io]
+  verbs: [create, patch, delete]
+- apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
