@@ -151,8 +151,8 @@ func TestDeployNeedsAChoice(t *testing.T) {
 	}
 }
 
-// The story of a cluster: deploy, deploy another image, remove without the CRDs, and remove with
-// them.
+// The story of a cluster: deploy, deploy another image, remove without the CRDs, install a release
+// of the chart and remove it, and remove the CRDs.
 func TestDeployAndUndeploy(t *testing.T) {
 	_, c := Start(t)
 	current := "CONTEXT=" + contextOf(t)
@@ -207,6 +207,9 @@ func TestDeployAndUndeploy(t *testing.T) {
 	Kubectl(t, "get", "namespace", "goshawk-system")
 	Kubectl(t, "get", "softwaremodules.goshawk.dev", "kept")
 
+	release(t, c)
+	Kubectl(t, "get", "softwaremodules.goshawk.dev", "kept")
+
 	run("undeploy", current, "CRDS=delete")
 	if out := Kubectl(t, "get", "crds", "-o", "name"); strings.Contains(out, "goshawk.dev") {
 		t.Errorf("the CRDs are still there: %s", out)
@@ -215,6 +218,43 @@ func TestDeployAndUndeploy(t *testing.T) {
 	Kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", "crd/rollouts.goshawk.dev")
 	if out := Kubectl(t, "get", "softwaremodules.goshawk.dev", "-o", "name"); out != "" {
 		t.Errorf("CRDS=delete has left %s", out)
+	}
+}
+
+// release lets a release of the chart take over the CRDs that undeploy has left, upgrades it, and
+// uninstalls it. The CRDs are upgraded with it, and kept at the end.
+func release(t *testing.T, c client.Client) {
+	t.Helper()
+	chart := filepath.Join(Root(), "charts", "goshawk")
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := helm.RunOn(t, Kubeconfig(t), append(args, "--namespace=goshawk-system")...); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	run("install", "goshawk", chart, "--take-ownership")
+	if got := Kubectl(t, "get", "crd", "rollouts.goshawk.dev", "-o", "jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}"); got != "goshawk" {
+		t.Errorf("the CRD belongs to the release %q", got)
+	}
+	// A CRD of an older version, without its short names: the upgrade brings them back.
+	Kubectl(t, "patch", "crd", "rollouts.goshawk.dev", "--type=json", "-p", `[{"op":"remove","path":"/spec/names/shortNames"}]`)
+	run("upgrade", "goshawk", chart, "--set=deviceAPI.replicas=3,mqtt.enabled=false")
+	if got := Kubectl(t, "get", "crd", "rollouts.goshawk.dev", "-o", "jsonpath={.spec.names.shortNames}"); got == "" {
+		t.Error("the upgrade has not upgraded the CRD")
+	}
+	d := &appsv1.Deployment{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "goshawk-system", Name: "goshawk-device-api"}, d); err != nil {
+		t.Fatal(err)
+	}
+	if ports := Kubectl(t, "-n", "goshawk-system", "get", "service", "goshawk-device-api", "-o", "jsonpath={.spec.ports[*].name}"); ports != "device-api" {
+		t.Errorf("after the upgrade the Service has the ports %s", ports)
+	}
+	if *d.Spec.Replicas != 3 || strings.Contains(strings.Join(d.Spec.Template.Spec.Containers[0].Args, " "), "mqtt") {
+		t.Errorf("after the upgrade the device API has %d replicas and the arguments %v", *d.Spec.Replicas, d.Spec.Template.Spec.Containers[0].Args)
+	}
+	run("uninstall", "goshawk")
+	if out := Kubectl(t, "-n", "goshawk-system", "get", "deployments,networkpolicies,roles", "-o", "name"); out != "" {
+		t.Errorf("the release has left %s", out)
 	}
 }
 

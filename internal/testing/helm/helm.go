@@ -38,13 +38,19 @@ var program = sync.OnceValues(func() (string, error) {
 // output. The error has the error output.
 func Run(t testing.TB, args ...string) (string, error) {
 	t.Helper()
+	return RunOn(t, filepath.Join(t.TempDir(), "none"), args...)
+}
+
+// RunOn is Run with the cluster of a kubeconfig.
+func RunOn(t testing.TB, kubeconfig string, args ...string) (string, error) {
+	t.Helper()
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
 	home := t.TempDir()
 	command := exec.CommandContext(t.Context(), path, args...)
-	command.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "KUBECONFIG="+filepath.Join(home, "none"))
+	command.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "KUBECONFIG="+kubeconfig)
 	var out, problems bytes.Buffer
 	command.Stdout, command.Stderr = &out, &problems
 	if err := command.Run(); err != nil {
