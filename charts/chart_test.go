@@ -45,20 +45,34 @@ func objects(t *testing.T, manifests string) map[string]*unstructured.Unstructur
 // chartLabels are the labels that each object of the chart has.
 var chartLabels = []string{"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"}
 
-// With its defaults, the chart renders the objects of config/default, with these differences: the
-// namespace, which `helm install --create-namespace` creates; the labels of the chart; and the
-// annotation that keeps the CustomResourceDefinitions.
+// With its defaults, the chart renders the objects of config/default, and with monitoring those of
+// config/prometheus and config/grafana as well. There are these differences: the namespace, which
+// `helm install --create-namespace` creates; the labels of the chart; and the annotation that keeps
+// the CustomResourceDefinitions.
 func TestChartRendersTheObjectsOfKustomize(t *testing.T) {
 	t.Parallel()
-	rendered, err := helm.Template(t, chart, "")
+	for values, folders := range map[string][]string{
+		"": {"default"},
+		"monitoring: {enabled: true, dashboard: true}": {"default", "prometheus", "grafana"},
+	} {
+		compare(t, values, folders)
+	}
+}
+
+func compare(t *testing.T, values string, folders []string) {
+	t.Helper()
+	rendered, err := helm.Template(t, chart, values)
 	if err != nil {
 		t.Fatal(err)
 	}
-	built, err := kustomize.Build(filepath.Join("..", "config", "default"))
-	if err != nil {
-		t.Fatal(err)
+	got, want := objects(t, rendered), map[string]*unstructured.Unstructured{}
+	for _, folder := range folders {
+		built, err := kustomize.Build(filepath.Join("..", "config", folder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(want, objects(t, string(built)))
 	}
-	got, want := objects(t, rendered), objects(t, string(built))
 	delete(want, "Namespace /goshawk-system")
 	for key, o := range got {
 		labels, notes := o.GetLabels(), o.GetAnnotations()
@@ -89,11 +103,11 @@ func TestChartRendersTheObjectsOfKustomize(t *testing.T) {
 		}
 	}
 	if d := diff.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); d != "" {
-		t.Fatalf("objects of config/default (-) and of the chart (+):\n%s", d)
+		t.Fatalf("objects of config/ (-) and of the chart (+):\n%s", d)
 	}
 	for key := range want {
 		if d := diff.Diff(want[key].Object, got[key].Object); d != "" {
-			t.Errorf("%s of config/default (-) and of the chart (+):\n%s", key, d)
+			t.Errorf("%s of config/ (-) and of the chart (+):\n%s", key, d)
 		}
 	}
 	if len(want) < 30 {
@@ -150,6 +164,14 @@ func TestWatchedNamespacesLimitTheRights(t *testing.T) {
 				t.Errorf("%s watches all namespaces", key)
 			}
 		}
+	}
+}
+
+func TestServiceMonitorWithoutAlerts(t *testing.T) {
+	t.Parallel()
+	rendered, err := helm.Template(t, chart, "monitoring: {enabled: true, rules: false}")
+	if err != nil || !strings.Contains(rendered, "kind: ServiceMonitor\n") || strings.Contains(rendered, "kind: PrometheusRule\n") {
+		t.Errorf("error %v; ServiceMonitor %v, PrometheusRule %v", err, strings.Contains(rendered, "ServiceMonitor"), strings.Contains(rendered, "PrometheusRule"))
 	}
 }
 
@@ -239,6 +261,10 @@ var changes = map[string]struct {
 	"httpRoute.parentRefs":                           {"httpRoute: {enabled: true, parentRefs: [{name: edge}]}", "parentRefs:\n  - name: edge\n"},
 	"httpRoute.hostnames":                            {"httpRoute: {enabled: true, parentRefs: [{name: edge}], hostnames: [devices.example]}", "hostnames:\n  - devices.example\n"},
 	"httpRoute.annotations":                          {"httpRoute: {enabled: true, parentRefs: [{name: edge}], annotations: {example.com/a: b}}", "example.com/a: b\n"},
+	"monitoring.enabled":                             {"monitoring: {enabled: true}", "kind: ServiceMonitor\n"},
+	"monitoring.labels":                              {"monitoring: {enabled: true, labels: {release: prometheus}}", "release: prometheus\n"},
+	"monitoring.rules":                               {"monitoring: {enabled: true}", "kind: PrometheusRule\n"},
+	"monitoring.dashboard":                           {"monitoring: {dashboard: true}", "grafana_dashboard: \"1\"\n"},
 	"networkPolicy.enabled":                          {"networkPolicy: {enabled: false}", "!kind: NetworkPolicy"},
 	"networkPolicy.devicesFrom":                      {"networkPolicy: {devicesFrom: [{ipBlock: {cidr: 10.9.0.0/16}}]}", "cidr: 10.9.0.0/16\n"},
 	"networkPolicy.metricsFrom":                      {"networkPolicy: {metricsFrom: [{podSelector: {matchLabels: {app: scraper}}}]}", "app: scraper\n"},

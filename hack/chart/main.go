@@ -8,6 +8,7 @@
 //     them when the chart is uninstalled;
 //   - templates/policies: config/policy;
 //   - templates/user-roles.yaml: the ClusterRoles for people in config/rbac;
+//   - templates/monitoring and files: config/prometheus and config/grafana;
 //   - templates/_rules.tpl: the rules of Goshawk's own roles in config/rbac, one template for each;
 //   - Chart.yaml: the versions, from the file VERSION;
 //   - README.md: the table of values, from values.yaml.
@@ -35,7 +36,7 @@ func main() {
 		log.Fatal("usage: chart FOLDER-OF-THE-REPOSITORY")
 	}
 	c := chart{root: os.Args[1], folder: filepath.Join(os.Args[1], "charts", "goshawk")}
-	for _, write := range []func() error{c.crds, c.policies, c.userRoles, c.rules, c.versions, c.readme} {
+	for _, write := range []func() error{c.crds, c.policies, c.monitoring, c.userRoles, c.rules, c.versions, c.readme} {
 		if err := write(); err != nil {
 			log.Fatal(err)
 		}
@@ -67,6 +68,33 @@ func (c chart) policies() error {
 		text = strings.ReplaceAll(escape(text), "\nmetadata:\n", "\nmetadata:\n"+labels)
 		return generated + "{{- if .Values.policies.enabled }}\n" + text + "{{- end }}\n", nil
 	})
+}
+
+// monitoring writes a template for the ServiceMonitor with its Service, and one for the alerts, and
+// copies the dashboard.
+func (c chart) monitoring() error {
+	for name, value := range map[string]string{"servicemonitor": "monitoring.enabled", "rules": "monitoring.rules"} {
+		text, err := c.read("config/prometheus/" + name + ".yaml")
+		if err != nil {
+			return err
+		}
+		text = strings.NewReplacer(
+			"  name: goshawk\n  namespace: goshawk-system\n", "  name: {{ include \"goshawk.fullname\" . }}\n  namespace: {{ .Release.Namespace }}\n",
+			"  name: goshawk-metrics\n  namespace: goshawk-system\n", "  name: {{ include \"goshawk.fullname\" . }}-metrics\n  namespace: {{ .Release.Namespace }}\n",
+			"  labels:\n    app.kubernetes.io/name: goshawk\n", labels+"    {{- with .Values.monitoring.labels }}\n    {{- toYaml . | nindent 4 }}\n    {{- end }}\n",
+		).Replace(escape(text))
+		if strings.Contains(text, "goshawk-system") {
+			return fmt.Errorf("config/prometheus/%s.yaml names the namespace in a way that this program does not know", name)
+		}
+		if err := c.write("templates/monitoring/"+name+".yaml", generated+"{{- if and .Values.monitoring.enabled .Values."+value+" }}\n"+text+"{{- end }}\n"); err != nil {
+			return err
+		}
+	}
+	dashboard, err := c.read("config/grafana/goshawk.json")
+	if err != nil {
+		return err
+	}
+	return c.write("files/goshawk.json", dashboard)
 }
 
 // userRoles writes the roles for people. Their labels add them to the roles view, edit and admin of
