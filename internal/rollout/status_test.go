@@ -4,6 +4,7 @@
 package rollout
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -110,6 +111,39 @@ func TestLastTransitionTimeChangesWithTheStatusOnly(t *testing.T) {
 	w.reconcileAll()
 	if !since().Equal(w.now) {
 		t.Error("a new status did not change lastTransitionTime")
+	}
+}
+
+// TestTheStatusOfALargeRolloutIsSmall: a status holds counts and no targets. With the greatest
+// numbers and the longest names it stays far below the size that the API server accepts.
+func TestTheStatusOfALargeRolloutIsSmall(t *testing.T) {
+	const limit = 256 << 10
+	w := newWorld(t, 10_000, func(s *v1alpha1.RolloutSpec) { s.GroupCount, s.ErrorThreshold = num(500), num(100) })
+	for range 3 {
+		w.reconcile()
+	}
+	for i := range 20 {
+		w.fail(fmt.Sprintf("code-%d", i), w.members(w.groups[0])[i].Name)
+	}
+	w.reconcile()
+	status := w.rollout.Status.DeepCopy()
+	if len(status.Groups) != 500 || status.Targets.Targets != 10_000 || status.Targets.Failed != 20 {
+		t.Fatalf("%d groups, %+v", len(status.Groups), status.Targets)
+	}
+	for i := range status.Groups {
+		g := &status.Groups[i]
+		g.Name, g.State, g.OpenedAt, g.Passed, g.CountedFailures, g.RemovedFailures = strings.Repeat("n", 63), v1alpha1.GroupScheduled, at(w.now), true, 20_000, 20_000
+		g.Counts = v1alpha1.Counts{Targets: 20_000, Scheduled: 20_000, Pending: 20_000, InProgress: 20_000, Succeeded: 20_000, Failed: 20_000, Canceled: 20_000, Skipped: 20_000, Removed: 20_000}
+	}
+	encoded, err := json.Marshal(status)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(encoded) > limit {
+		t.Errorf("the status has %d bytes, want at most %d", len(encoded), limit)
+	}
+	if named := strings.Count(string(encoded), "dev-"); named > 10*5+3 { // examples of failures, and in one message
+		t.Errorf("the status names %d targets", named)
 	}
 }
 

@@ -280,6 +280,7 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 	old, status := before.Status, p.Status
 	checkCounts(w.t, status)
 	checkConditions(w.t, status)
+	w.checkTransitions(old.Conditions, status.Conditions)
 	if !p.Decided && len(p.Events) > 0 && len(p.Supersede) == 0 {
 		w.t.Errorf("an event without a decision: %v", p.Events)
 	}
@@ -311,6 +312,22 @@ func (w *world) checkStep(before *v1alpha1.Rollout, p Plan) {
 		}
 		if g.State == v1alpha1.GroupRunning && !equality.Semantic.DeepEqual(was.OpenedAt, g.OpenedAt) && was.OpenedAt != nil {
 			w.t.Errorf("group %s opened twice", g.Name)
+		}
+	}
+}
+
+// checkTransitions checks that lastTransitionTime of a condition changes with its status, and only
+// with its status.
+func (w *world) checkTransitions(old, now []metav1.Condition) {
+	w.t.Helper()
+	for _, c := range now {
+		was := meta.FindStatusCondition(old, c.Type)
+		want := w.now.Truncate(time.Second)
+		if was != nil && was.Status == c.Status {
+			want = was.LastTransitionTime.Time
+		}
+		if !c.LastTransitionTime.Time.Equal(want) {
+			w.t.Errorf("lastTransitionTime of %s is %s, want %s: it was %+v and is %+v", c.Type, c.LastTransitionTime, want, was, c)
 		}
 	}
 }

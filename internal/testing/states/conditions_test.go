@@ -76,6 +76,25 @@ func checkAbnormal(t *testing.T, o *unstructured.Unstructured) {
 	}
 }
 
+// TestEveryRolloutThatIsNotOverSaysWhatItWaitsFor: status.waitingFor has reason and message of what
+// a rollout waits for and, if time alone ends it, until when.
+func TestEveryRolloutThatIsNotOverSaysWhatItWaitsFor(t *testing.T) {
+	timed := []string{"waiting-for-its-set", "stabilizing", "planning", "waiting-for-start", "outside-the-maintenance-window"}
+	every(t, func(t *testing.T, o *unstructured.Unstructured, kind, state string, _ result) {
+		now, reconciled, _ := unstructured.NestedString(o.Object, "status", "state")
+		if kind != "Rollout" || !reconciled || now == "Finished" || now == "Stopped" {
+			return
+		}
+		waiting, _, _ := unstructured.NestedMap(o.Object, "status", "waitingFor")
+		if text(waiting, "reason") == "" || text(waiting, "message") == "" {
+			t.Errorf("status.waitingFor is %v", waiting)
+		}
+		if slices.Contains(timed, state) && text(waiting, "until") == "" {
+			t.Errorf("status.waitingFor does not say until when: %v", waiting)
+		}
+	})
+}
+
 func text(c map[string]any, field string) string {
 	s, _ := c[field].(string)
 	return s

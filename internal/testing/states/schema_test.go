@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,26 @@ func TestInvalidStatesAreFound(t *testing.T) {
 	}
 }
 
+// TestAttributesAreBoundedTogether: the attributes of a device have at most 8192 characters in all.
+func TestAttributesAreBoundedTogether(t *testing.T) {
+	target := definitions(t)["Target"]
+	for more, want := range map[int]string{0: "", 1: "attributes must have at most 8192 characters in all"} {
+		o, err := Read(File(root, "Target", "ready"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		attributes := map[string]any{}
+		for i := range 64 {
+			attributes[fmt.Sprintf("k%03d", i)] = strings.Repeat("x", 124)
+		}
+		attributes["k000"] = strings.Repeat("x", 124+more)
+		_ = unstructured.SetNestedMap(o.Object, attributes, "status", "attributes")
+		if found := strings.Join(target.faults(t, o), "\n"); (found == "") != (want == "") || !strings.Contains(found, want) {
+			t.Errorf("with %d characters the faults are %q, want %q", 8192+more, found, want)
+		}
+	}
+}
+
 // TestDefinitionsForTools: every CRD has a status subresource, the category, a short name, and the
 // column Age. The kinds that users write have observedGeneration -1 before the first reconcile, so
 // that no tool takes them as done; kinds with conditions have the columns Ready and Reason.
@@ -168,6 +189,39 @@ func TestDefinitionsForTools(t *testing.T) {
 		if has && (conditions.XListType == nil || *conditions.XListType != "map" || !slices.Equal(conditions.XListMapKeys, []string{"type"}) || conditions.MaxItems == nil || *conditions.MaxItems > 16) {
 			t.Errorf("the conditions of %s are not a map by type with at most 16 items", kind)
 		}
+	}
+}
+
+// TestEnumValuesArePascalCase: a value is one word in PascalCase, as the values of Kubernetes are.
+func TestEnumValuesArePascalCase(t *testing.T) {
+	word := regexp.MustCompile(`^[A-Z][A-Za-z0-9]*$`)
+	enums := 0
+	for kind, d := range definitions(t) {
+		visitEnums(kind, d.structural, func(path, value string) {
+			if enums++; !word.MatchString(value) {
+				t.Errorf("%s may be %q", path, value)
+			}
+		})
+	}
+	if enums < 50 {
+		t.Errorf("only %d values of enums were found", enums)
+	}
+}
+
+func visitEnums(path string, s *schema.Structural, visit func(path, value string)) {
+	if s.ValueValidation != nil && !strings.Contains(path, ".conditions[]") { // the statuses of a condition are those of Kubernetes
+		for _, value := range s.ValueValidation.Enum {
+			if text, ok := value.Object.(string); ok {
+				visit(path, text)
+			}
+		}
+	}
+	for name := range s.Properties {
+		inner := s.Properties[name]
+		visitEnums(path+"."+name, &inner, visit)
+	}
+	if s.Items != nil {
+		visitEnums(path+"[]", s.Items, visit)
 	}
 }
 
