@@ -431,7 +431,7 @@ func checkConditions(t testing.TB, s v1alpha1.RolloutStatus) {
 		}
 	}
 	for _, c := range s.Conditions {
-		if c.Reason == "" || c.Message == "" || c.LastTransitionTime.IsZero() {
+		if c.Reason == "" || c.Message == "" || c.LastTransitionTime.IsZero() || c.ObservedGeneration != s.ObservedGeneration {
 			t.Errorf("condition %s is incomplete: %+v", c.Type, c)
 		}
 	}

@@ -18,8 +18,8 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 )
 
-// TestEveryRuleHasARefusedCase: the tests of the API server (test/api), or those here, expect the message of every
-// CEL rule of the CRDs. Each of their tables has accepted cases, too.
+// TestEveryRuleHasARefusedCase: the tests of the API server (test/api), or those here, expect the
+// message of every CEL rule of the CRDs. Each of their tables has accepted cases, too.
 func TestEveryRuleHasARefusedCase(t *testing.T) {
 	texts := append(literals(t, filepath.Join(root, "test", "api", "*_test.go")), literals(t, "schema_test.go")...)
 	for kind, d := range definitions(t) {

@@ -208,6 +208,28 @@ func TestEnumValuesArePascalCase(t *testing.T) {
 	}
 }
 
+// TestNoFieldHasTwoNotations: no field of a spec accepts a number and a text for the same value, or
+// a duration or quantity, which a tool may write in another way than the manifest.
+func TestNoFieldHasTwoNotations(t *testing.T) {
+	for kind, d := range definitions(t) {
+		spec := d.structural.Properties["spec"]
+		var visit func(path string, s *schema.Structural)
+		visit = func(path string, s *schema.Structural) {
+			if s.XIntOrString || s.ValueValidation != nil && slices.Contains([]string{"duration", "quantity", "int-or-string"}, s.ValueValidation.Format) {
+				t.Errorf("%s has several notations", path)
+			}
+			for name := range s.Properties {
+				inner := s.Properties[name]
+				visit(path+"."+name, &inner)
+			}
+			if s.Items != nil {
+				visit(path+"[]", s.Items)
+			}
+		}
+		visit(kind, &spec)
+	}
+}
+
 func visitEnums(path string, s *schema.Structural, visit func(path, value string)) {
 	if s.ValueValidation != nil && !strings.Contains(path, ".conditions[]") { // the statuses of a condition are those of Kubernetes
 		for _, value := range s.ValueValidation.Enum {
