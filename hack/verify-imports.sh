@@ -74,7 +74,7 @@ rules=("$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" 
 allow internal/operation "$api" "$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" "$mod/internal/rollout" k8s.io/apimachinery/pkg sigs.k8s.io/structured-merge-diff/v6/fieldpath
 allow internal/explain "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/fleet" k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client
 allow internal/progress "$api" "$mod/internal/text" "$mod/internal/explain" k8s.io/apimachinery/pkg
-allow internal/cli "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/fleet" "$mod/internal/explain" "$mod/internal/progress" \
+allow internal/cli "$api" "${rules[@]}" "$mod/internal/decode" "$mod/internal/operation" "$mod/internal/fleet" "$mod/internal/explain" "$mod/internal/progress" \
 	github.com/spf13 github.com/go-logr/logr golang.org/x/term k8s.io/api k8s.io/apimachinery k8s.io/cli-runtime k8s.io/client-go sigs.k8s.io/controller-runtime sigs.k8s.io/yaml
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/collectors github.com/prometheus/client_golang

@@ -20,6 +20,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
+// targetKinds are the words for the kind that may be before the name of a target.
+var targetKinds = []string{"target", "targets", "targets.goshawk.dev", "tgt"}
+
 // compareCommand is `kubectl goshawk compare`.
 type compareCommand struct {
 	*Options
@@ -65,9 +68,9 @@ the same spec.type, or those of --selector, or with --rollout the members of its
 			return usageError(c, err)
 		}
 		if len(args) == 2 {
-			return s.compareTwo(c.Context(), args[0], args[1])
+			return s.compareTwo(c.Context(), withoutKind(args[0], targetKinds), withoutKind(args[1], targetKinds))
 		}
-		return s.compareWithPeers(c.Context(), args[0])
+		return s.compareWithPeers(c.Context(), withoutKind(args[0], targetKinds))
 	}
 	return c
 }
@@ -203,7 +206,7 @@ func (s *compareCommand) peers(ctx context.Context, of *v1alpha1.Target) (peers 
 // groupWith returns the members of the group of --rollout that has a target.
 func (s *compareCommand) groupWith(ctx context.Context, target string) (members map[string]bool, group string, err error) {
 	r := &v1alpha1.Rollout{}
-	if err := s.get(ctx, r, s.rollout); err != nil {
+	if err := s.get(ctx, r, withoutKind(s.rollout, rolloutKinds)); err != nil {
 		return nil, "", err
 	}
 	groups, err := groupsOf(ctx, s.Options, r)

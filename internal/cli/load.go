@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/decode"
 )
 
 // sources are the kinds that decide what targets get, apart from the targets.
@@ -34,12 +35,13 @@ func list(ctx context.Context, c client.Client, namespace string, kinds ...clien
 	return objects, nil
 }
 
-// pages returns all objects of one kind in a namespace.
+// pages returns all objects of one kind in a namespace. Those that cannot be decoded have their
+// mark.
 func pages(ctx context.Context, c client.Client, namespace string, kind client.ObjectList) ([]client.Object, error) {
 	var objects []client.Object
 	for next := ""; ; {
 		page := kind.DeepCopyObject().(client.ObjectList)
-		if err := c.List(ctx, page, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)); err != nil {
+		if err := decode.Reader(c).List(ctx, page, client.InNamespace(namespace), client.Limit(pageSize), client.Continue(next)); err != nil {
 			return nil, err
 		}
 		err := meta.EachListItem(page, func(o runtime.Object) error {

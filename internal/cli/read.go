@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/decode"
 )
 
 const (
@@ -27,8 +28,22 @@ const (
 )
 
 // get reads an object of the namespace of the command. If there is none of this name, the error
-// names similar ones, and the namespaces that have one.
+// names similar ones, and the namespaces that have one. An object that cannot be decoded as a whole
+// is an error.
 func (o *Options) get(ctx context.Context, object client.Object, name string) error {
+	if err := o.getIsolated(ctx, object, name); err != nil {
+		return err
+	}
+	if mark := v1alpha1.UnreadableOf(object); mark != nil {
+		return fixed{fmt.Errorf("%s %s/%s cannot be decoded: %s", kindOf(object), object.GetNamespace(), name, mark.Message),
+			fmt.Sprintf("correct it, such as by `kubectl edit %s %s -n %s`", resourceOf(object), name, object.GetNamespace())}
+	}
+	return nil
+}
+
+// getIsolated is get for commands that show objects: one that cannot be decoded as a whole is
+// returned with its mark.
+func (o *Options) getIsolated(ctx context.Context, object client.Object, name string) error {
 	c, err := o.Client()
 	if err != nil {
 		return err
@@ -37,7 +52,7 @@ func (o *Options) get(ctx context.Context, object client.Object, name string) er
 	if err != nil {
 		return err
 	}
-	err = c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)
+	err = decode.Reader(c).Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)
 	if apierrors.IsNotFound(err) {
 		return notFound(ctx, c, object, namespace, name)
 	}
@@ -184,7 +199,8 @@ func listAll[T any](ctx context.Context, o *Options, list client.ObjectList, opt
 	return all, err
 }
 
-// eachPage calls f with each page of a list, until f returns false.
+// eachPage calls f with each page of a list, until f returns false. Objects that cannot be decoded
+// have their mark: one of them does not hide the others.
 func eachPage[T any](ctx context.Context, o *Options, list client.ObjectList, f func(page []*T) bool, options ...client.ListOption) error {
 	c, err := o.Client()
 	if err != nil {
@@ -192,7 +208,7 @@ func eachPage[T any](ctx context.Context, o *Options, list client.ObjectList, f 
 	}
 	for next := ""; ; next = list.GetContinue() {
 		list = reflect.New(reflect.TypeOf(list).Elem()).Interface().(client.ObjectList) // the pages may share no memory
-		if err := c.List(ctx, list, append(slices.Clone(options), client.Limit(pageSize), client.Continue(next))...); err != nil {
+		if err := decode.Reader(c).List(ctx, list, append(slices.Clone(options), client.Limit(pageSize), client.Continue(next))...); err != nil {
 			return err
 		}
 		items := reflect.ValueOf(list).Elem().FieldByName("Items")

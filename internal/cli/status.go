@@ -89,7 +89,10 @@ the worst one counts:
 	flags.DurationVar(&s.timeout, "timeout", 0, "maximum time of --wait and -w, such as 90m (default: none)")
 	_ = c.RegisterFlagCompletionFunc("wait", cobra.FixedCompletions([]string{waitForPerson, waitForEnd}, cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(c *cobra.Command, args []string) error {
-		s.names = args
+		s.names = nil
+		for _, arg := range args {
+			s.names = append(s.names, withoutKind(arg, rolloutKinds))
+		}
 		if err := s.check(); err != nil {
 			return usageError(c, err)
 		}
@@ -144,7 +147,7 @@ func (s *statusCommand) read(ctx context.Context) ([]*v1alpha1.Rollout, error) {
 	var rollouts []*v1alpha1.Rollout
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(s.names))) {
 		r := &v1alpha1.Rollout{}
-		if err := s.get(ctx, r, name); err != nil {
+		if err := s.getIsolated(ctx, r, name); err != nil {
 			return nil, err
 		}
 		rollouts = append(rollouts, r)

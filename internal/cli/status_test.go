@@ -138,7 +138,7 @@ func rollouts() map[string]*v1alpha1.Rollout {
 		}),
 		"waiting-for-approval": objects.Rollout("rollout", "firmware", planned(10, v1alpha1.RolloutWaitingForApproval), func(r *v1alpha1.Rollout) {
 			r.Status.Groups = []v1alpha1.GroupStatus{{Name: "group-1", State: v1alpha1.GroupReady, Counts: v1alpha1.Counts{Targets: 10, Scheduled: 10}}}
-			r.Status.WaitingFor = &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonAwaitingApproval, Message: "set spec.approval.planHash to sha256:plan to approve 10 targets in 1 group"}
+			r.Status.WaitingFor = &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonAwaitingApproval, Message: "waiting for approval: to start, set spec.approval.planHash to sha256:plan"}
 		}),
 		"waiting-for-its-start": objects.Rollout("rollout", "firmware", planned(10, v1alpha1.RolloutReady), func(r *v1alpha1.Rollout) {
 			at := metav1.NewTime(noon.Add(time.Hour))
@@ -405,7 +405,7 @@ func TestTimeoutOfWaitHasTheCodeOfTheState(t *testing.T) {
 		"it runs": {"removal", []string{"--wait", "--timeout", "2h"}, CodeRunning,
 			"error: --timeout of 2 h is over; rollout is Running: group group-1: 0 of 10 succeeded, waiting for the rest; 10 pending\n"},
 		"it waits for an approval": {"waiting-for-approval", []string{"--wait=end", "--timeout", "2h"}, CodeWaitsForPerson,
-			"error: --timeout of 2 h is over; rollout is WaitingForApproval: set spec.approval.planHash to sha256:plan to approve 10 targets in 1 group\n"},
+			"error: --timeout of 2 h is over; rollout is WaitingForApproval: waiting for approval: to start, set spec.approval.planHash to sha256:plan\n"},
 		"-w alone": {"removal", []string{"-w", "--timeout", "2h"}, 0, ""},
 	}
 	for name, tc := range tests {

@@ -176,7 +176,7 @@ func (s *targetsCommand) members(ctx context.Context, namespace string) (*explai
 		return nil, nil
 	}
 	r := &v1alpha1.Rollout{}
-	if err := s.get(ctx, r, s.rollout); err != nil {
+	if err := s.get(ctx, r, withoutKind(s.rollout, rolloutKinds)); err != nil {
 		return nil, err
 	}
 	if s.filter.Group != "" && !slices.ContainsFunc(r.Status.Groups, func(g v1alpha1.GroupStatus) bool { return g.Name == s.filter.Group }) {

@@ -158,6 +158,8 @@ func outcomeOf(r *v1alpha1.Rollout) Outcome {
 	stalled := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionStalled)
 	isStalled := stalled != nil && stalled.Status == metav1.ConditionTrue
 	switch {
+	case r.Unreadable != nil:
+		return OutcomeWaitsForPerson
 	case IsStale(r):
 		return OutcomeRunning
 	case s.State == v1alpha1.RolloutFinished && meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionSucceeded):
@@ -183,6 +185,9 @@ func outcomeOf(r *v1alpha1.Rollout) Outcome {
 func (s *Status) explainWaiting(r *v1alpha1.Rollout) {
 	succeeded := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionSucceeded)
 	switch w := r.Status.WaitingFor; {
+	case r.Unreadable != nil:
+		s.Reason = "Unreadable"
+		s.Message = fmt.Sprintf("the stored Rollout cannot be decoded, so that nothing of it starts: correct it: %s", r.Unreadable.Message)
 	case IsStale(r):
 		s.Reason = "NotObserved"
 		s.Message = fmt.Sprintf("the controllers are about to handle generation %d of the spec; if this lasts, check that Goshawk's controllers run", r.Generation)

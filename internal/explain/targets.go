@@ -122,6 +122,9 @@ func (m *Members) StateOf(t *v1alpha1.Target) (TargetState, bool) {
 	if i := t.Status.Installed; i != nil {
 		s.Installed, s.InstalledBy = cmp.Or(i.DistributionSet, shortHash(i.ContentHash)), i.Source
 	}
+	if t.Unreadable != nil {
+		s.Conditions = append(s.Conditions, Notice{Type: "Unreadable", Reason: "Unreadable", Message: "cannot be decoded: " + t.Unreadable.Message})
+	}
 	shown := action.Newest(&t.Status)
 	if m != nil {
 		p, isMember := m.places[v1alpha1.TargetName(t.Name)]

@@ -48,7 +48,7 @@ func Line(r explain.Status) string {
 	case r.Ended():
 		parts = append(parts, r.Message)
 	default:
-		parts = append(parts, "waits: "+r.Message)
+		parts = append(parts, waits(r.Message))
 	}
 	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
 	return strings.TrimSuffix(r.Name+" "+string(r.State)+": "+strings.Join(parts, "; "), ": ")
@@ -281,7 +281,7 @@ func waiting(r *explain.Status, s Style) []line {
 	if r.Message != "" {
 		text := r.Message
 		if !r.Ended() {
-			text = "waits: " + text
+			text = waits(text)
 		}
 		if r.Until != nil {
 			text += " (until " + r.Until.UTC().Format(time.RFC3339) + ")"
@@ -292,6 +292,14 @@ func waiting(r *explain.Status, s Style) []line {
 		lines = append(lines, s.paragraph(n.Reason+": "+n.Message, red)...)
 	}
 	return lines
+}
+
+// waits returns a message about what a rollout waits for, so that it is clear that it waits.
+func waits(message string) string {
+	if strings.HasPrefix(message, "waiting ") {
+		return message
+	}
+	return "waits: " + message
 }
 
 // overlaps returns the other rollouts that have targets of this one.
