@@ -35,6 +35,7 @@ type statusCommand struct {
 	watch         bool
 	wait          string
 	exitCode      bool
+	allowMissing  bool
 	timeout       time.Duration
 }
 
@@ -72,6 +73,9 @@ the worst one counts:
   # In a pipeline: wait until it has ended or needs a person, at most two hours
   kubectl goshawk status firmware-2-1 -n fleet --wait --timeout 2h
 
+  # In a pipeline, after a commit that Argo CD or Flux is about to apply
+  kubectl goshawk status firmware-2-1 -n fleet --wait --allow-missing --timeout 2h
+
   # In a pipeline: wait also while it waits for an approval, or is paused
   kubectl goshawk status firmware-2-1 -n fleet --wait=end --timeout 12h
 
@@ -86,6 +90,7 @@ the worst one counts:
 	flags.StringVar(&s.wait, "wait", "", "`person|end`: wait until the rollouts have ended, or with person, which is the default, also until they need a person")
 	flags.Lookup("wait").NoOptDefVal = waitForPerson
 	flags.BoolVar(&s.exitCode, "exit-code", false, "exit with the code of the state, also without --wait")
+	flags.BoolVar(&s.allowMissing, "allow-missing", false, "with --wait or -w: wait also for rollouts that do not exist yet, such as until Argo CD or Flux has applied them")
 	flags.DurationVar(&s.timeout, "timeout", 0, "maximum time of --wait and -w, such as 90m (default: none)")
 	_ = c.RegisterFlagCompletionFunc("wait", cobra.FixedCompletions([]string{waitForPerson, waitForEnd}, cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -108,6 +113,8 @@ func (s *statusCommand) check() error {
 		return fmt.Errorf("--wait is %q; it must be %s or %s, with an equals sign: --wait=%s", s.wait, waitForPerson, waitForEnd, waitForEnd)
 	case s.allNamespaces && len(s.names) > 0:
 		return errors.New("-A lists the rollouts of all namespaces: give no names, or choose a namespace with -n")
+	case s.allowMissing && (len(s.names) == 0 || s.wait == "" && !s.watch):
+		return errors.New("--allow-missing waits for rollouts that do not exist yet: give their names, and --wait or -w")
 	case s.timeout < 0:
 		return fmt.Errorf("--timeout is %s; it must not be negative", s.timeout)
 	case s.timeout > 0 && s.wait == "" && !s.watch:

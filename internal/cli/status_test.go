@@ -243,6 +243,8 @@ func TestStatusErrors(t *testing.T) {
 		{"-A with a name", newWorld(t), []string{"-A", "x"}, CodeUsage},
 		{"--wait with a space", newWorld(t), []string{"--wait=forever", "x"}, CodeUsage},
 		{"-w with JSON", newWorld(t), []string{"-w", "-o", "json", "x"}, CodeUsage},
+		{"--allow-missing without --wait", newWorld(t), []string{"--allow-missing", "x"}, CodeUsage},
+		{"--allow-missing without a name", newWorld(t), []string{"--allow-missing", "--wait"}, CodeUsage},
 		{"--timeout without --wait", newWorld(t), []string{"--timeout", "1m", "x"}, CodeUsage},
 	} {
 		got := tc.world.run(append([]string{"status"}, tc.args...)...)
@@ -476,6 +478,46 @@ func TestWaitGoesOnWhenTheClusterComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := <-code; got != 0 {
+		t.Errorf("code %d, errors %s", got, errOut)
+	}
+}
+
+func TestWaitForARolloutThatIsAppliedLater(t *testing.T) {
+	w := newWorld(t, objects.Rollout("other", "x"))
+	out, errOut, code := w.follow("status", "rollout", "--wait", "--allow-missing")
+	w.wait(errOut, "warning: Rollout fleet/rollout does not exist; waiting until it does\n")
+	if err := w.client.Create(t.Context(), rollouts()["finished"]); err != nil {
+		t.Fatal(err)
+	}
+	w.become("rollout", rollouts()["finished"])
+	if got := <-code; got != 0 || strings.Count(errOut.String(), "\n") != 1 {
+		t.Errorf("code %d, output %s, errors %s", got, out, errOut)
+	}
+	_, errOut, code = w.follow("status", "rolout", "--wait", "--allow-missing", "--timeout", "1h")
+	w.wait(errOut, "waiting until it does")
+	close(w.expire)
+	if got := <-code; got != CodeNotFound || !strings.HasSuffix(errOut.String(), "error: Rollout fleet/rolout does not exist\nsimilar names: rollout\n") {
+		t.Errorf("code %d, errors %s", got, errOut)
+	}
+}
+
+func TestWatchOfANamespaceShowsItsRollouts(t *testing.T) {
+	all := rollouts()
+	first, second := all["removal"], all["paused-by-spec"]
+	first.Name, second.Name = "first", "second"
+	w := newWorld(t, first)
+	out, errOut, code := w.follow("status", "-w", "--timeout", "1h")
+	w.wait(out, "12:00:00 first Running: 10 pending; group-1 Running 0/10\n")
+	if err := w.client.Create(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	w.become("second", all["paused-by-spec"])
+	w.wait(out, "12:00:00 second Paused: 10 pending;")
+	w.become("first", all["finished"])
+	w.become("second", all["finished"])
+	w.wait(out, "12:00:00 second Finished: 10 succeeded;")
+	close(w.expire)
+	if got := <-code; got != 0 || errOut.String() != "" {
 		t.Errorf("code %d, errors %s", got, errOut)
 	}
 }

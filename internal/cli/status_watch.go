@@ -39,6 +39,8 @@ type follower struct {
 	// details has what was read of each named rollout besides the object, and when.
 	details map[string]details
 	shown   []explain.Status
+	// missing is the error of a rollout that does not exist yet.
+	missing error
 	// warned is the last error of a read that was tried again.
 	warned string
 }
@@ -66,6 +68,8 @@ func (s *statusCommand) follow(parent context.Context) error {
 	case err == nil:
 	case parent.Err() != nil:
 		return &ExitError{Code: codeInterrupted}
+	case ctx.Err() != nil && f.shown == nil && f.missing != nil:
+		return f.missing
 	case ctx.Err() != nil && f.shown == nil:
 		return fmt.Errorf("--timeout of %s is over before the status could be read: %w", explain.Duration(s.timeout), err)
 	case ctx.Err() != nil:
@@ -101,19 +105,34 @@ func (f *follower) run(ctx context.Context) error {
 			retry, f.warned = f.refresh, ""
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case f.allowMissing && f.shown == nil && isMissing(err):
+			f.missing = err
+			f.warn("waiting until it does", err)
 		case f.shown == nil || !isTransient(err):
 			return err
 		default:
-			if text := err.Error(); text != f.warned {
-				f.warned = text
-				fmt.Fprintf(f.ErrOut, "warning: %s; trying again until it works\n", text)
-			}
+			f.warn("trying again until it works", err)
 			retry, events = min(2*retry, longestRetry), nil
 		}
 		if events, err = f.pause(ctx, events, retry); err != nil {
 			return err
 		}
 	}
+}
+
+// warn prints an error after which the command goes on, once until something works again.
+func (f *follower) warn(what string, err error) {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	if text != f.warned {
+		f.warned = text
+		fmt.Fprintf(f.ErrOut, "warning: %s; %s\n", text, what)
+	}
+}
+
+// isMissing reports whether an object does not exist.
+func isMissing(err error) bool {
+	var exit *ExitError
+	return errors.As(err, &exit) && exit.Code == CodeNotFound
 }
 
 // step reads and shows the rollouts once.
