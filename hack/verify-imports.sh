@@ -76,6 +76,8 @@ allow internal/explain "$api" "${rules[@]}" "$mod/internal/operation" "$mod/inte
 allow internal/progress "$api" "$mod/internal/text" "$mod/internal/explain" k8s.io/apimachinery/pkg
 allow internal/cli "$api" "${rules[@]}" "$mod/internal/decode" "$mod/internal/operation" "$mod/internal/fleet" "$mod/internal/explain" "$mod/internal/progress" \
 	github.com/spf13 github.com/go-logr/logr golang.org/x/term k8s.io/api k8s.io/apimachinery k8s.io/cli-runtime k8s.io/client-go sigs.k8s.io/controller-runtime sigs.k8s.io/yaml
+allow internal/notification "$api" "$mod/internal/text" k8s.io/apimachinery/pkg
+allow internal/notification/webhook "$mod/internal/notification" "$mod/internal/text" github.com/cloudevents/sdk-go/v2 golang.org/x/net/http/httpguts
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/collectors github.com/prometheus/client_golang
 allow internal/apirequests "$mod/internal/collectors" github.com/prometheus/client_golang sigs.k8s.io/controller-runtime/pkg/metrics
@@ -107,9 +109,11 @@ pure internal/operation
 pure internal/autoassignment
 pure internal/explain
 pure internal/progress
+pure internal/notification
 pure internal/ditto/wire
 
 forbid internal/logging "$mod"
+forbid internal/notification/outbox "$mod/controllers" "$mod/internal/fleet"
 forbid internal/fleet "$mod/controllers" "$mod/internal/ddi" "$mod/internal/ditto" "$mod/internal/deviceapi"
 forbid internal/ddi "$mod/internal/deviceapi/kube"
 forbid internal/ditto "$mod/internal/deviceapi/kube"
