@@ -16,6 +16,7 @@ import (
 	_ "time/tzdata" // maintenance windows need time zones on images without them
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -48,6 +49,10 @@ func run() error {
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8081", "address of the metrics; 0 serves none")
 	flag.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8082", "address of /healthz and /readyz; 0 serves none")
 	flag.BoolVar(&o.RequireApproval, "require-approval", false, "require spec.approval for the start of every rollout")
+	flag.Func("notifications-secret", "Secret, as NAMESPACE/NAME, with the receiver of notifications: each decision is sent to it as a CloudEvent; see docs/notifications.md (default: none, no notifications)", func(name string) (err error) {
+		o.NotificationsSecret, err = namespacedName(name)
+		return err
+	})
 	flag.IntVar(&o.WritesInFlight, "writes-in-flight", 8, "maximum number of parallel writes to Targets; on small machines more than about eight make the API server drop slow watches")
 	flag.StringVar(&o.DeviceAPIOptions.BaseURL, "ddi-base-url", "", "URL of the device API for devices, such as https://devices.example.com or https://example.com/goshawk; links start with it (default: the host in the request of the device)")
 	flag.Func("default-namespace", "namespace of the devices that use the tenant DEFAULT, in upper or lower case, as clients do that cannot be configured with a tenant (default: the namespace with the name default)", func(name string) (err error) {
@@ -177,11 +182,28 @@ func namespaceName(name string) (string, error) {
 	return name, nil
 }
 
+// namespacedName parses NAMESPACE/NAME.
+func namespacedName(text string) (types.NamespacedName, error) {
+	namespace, name, found := strings.Cut(text, "/")
+	if !found {
+		return types.NamespacedName{}, fmt.Errorf("%q is not NAMESPACE/NAME", text)
+	}
+	if _, err := namespaceName(namespace); err != nil {
+		return types.NamespacedName{}, err
+	}
+	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+		return types.NamespacedName{}, fmt.Errorf("%q is not the name of a Secret: %s", name, problems[0])
+	}
+	return types.NamespacedName{Namespace: namespace, Name: name}, nil
+}
+
 func check(o *manager.Options) error {
 	defaultNamespace := o.DeviceAPIOptions.DefaultNamespace
 	switch {
 	case !o.Controllers && !o.DeviceAPI:
 		return errors.New("nothing to run: give --controllers, --device-api or both")
+	case o.NotificationsSecret.Name != "" && !o.Controllers:
+		return errors.New("--notifications-secret is for the controllers: set --controllers, or remove it")
 	case o.WritesInFlight < 1:
 		return errors.New("--writes-in-flight must be at least 1")
 	case o.DeviceAPIOptions.MaxConnections < 1 || o.DeviceAPIOptions.MaxAddressConnections < 1:

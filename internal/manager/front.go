@@ -160,6 +160,9 @@ func (p *process) term(ctx context.Context) error {
 	parts.Go(func() { _ = p.runParts(working, p.leading) }) // a part retries and returns no error
 	if err := election.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		close(elected)
+		if p.outbox != nil {
+			parts.Go(func() { _ = p.outbox.Run(ctx) }) // it retries and returns no error
+		}
 		<-ctx.Done()
 		stop()
 		parts.Wait()

@@ -180,6 +180,11 @@ func (p *part) once(ctx context.Context) error {
 			return err
 		}
 	}
+	if o := p.process.outbox; o != nil && p.controllers {
+		if err := o.Follow(ctx, mgr.GetCache(), p.namespace); err != nil {
+			return fmt.Errorf("follow the objects for notifications: %w", err)
+		}
+	}
 	start(objects)
 	p.fail(nil)
 	p.current.Store(now)

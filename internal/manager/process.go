@@ -43,6 +43,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/fleetmetrics"
+	"github.com/goshawk-dev/goshawk/internal/notification/outbox"
 	"github.com/goshawk-dev/goshawk/internal/targetstatus"
 )
 
@@ -82,6 +83,8 @@ type Options struct {
 	LinkLifetime time.Duration
 	// RequireApproval treats spec.approvalRequired as true for all rollouts.
 	RequireApproval bool
+	// NotificationsSecret has the receiver of notifications. If its name is empty, there are none.
+	NotificationsSecret types.NamespacedName
 	// WritesInFlight is the maximum number of parallel writes of this process to Targets.
 	WritesInFlight int
 	// Now is the clock. If it is nil, the clock of the machine is used.
@@ -116,6 +119,9 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := p.addNotifications(front); err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	running, ctx := errgroup.WithContext(ctx)
@@ -136,6 +142,9 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if p.o.Controllers && len(p.leading) > 0 {
 		running.Go(func() error { return p.lead(ctx) })
 	}
+	if p.outbox != nil && !p.o.LeaderElect {
+		running.Go(func() error { return p.outbox.Run(ctx) })
+	}
 	return running.Wait()
 }
 
@@ -152,6 +161,8 @@ type process struct {
 	// well. leading are the parts of the elected leader.
 	devices, leading []*part
 	mqtt             mqttRestarts
+	// outbox delivers notifications. It is nil if there are none.
+	outbox *outbox.Outbox
 }
 
 func newProcess(config *rest.Config, o Options) (*process, error) {

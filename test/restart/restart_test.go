@@ -56,6 +56,9 @@ func (g *goshawk) start() {
 // run runs a process that works only in the namespace of the test.
 func (g *goshawk) run(ctx context.Context, o manager.Options) error {
 	o.Namespace, o.WatchNamespaces = g.namespace, []string{g.namespace}
+	if o.NotificationsSecret.Name != "" {
+		o.NotificationsSecret.Namespace = g.namespace
+	}
 	return manager.Run(ctx, g.config, o)
 }
 

@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -217,6 +219,7 @@ func needs(r world.Request, body []byte) []right {
 
 // usedElsewhere are the rights that no story of this package uses, and where they are needed.
 var usedElsewhere = map[string]string{
+	"Role goshawk-manager patch events.events.k8s.io":             "counts an event about the Secret of notifications that is repeated",
 	"Role goshawk-manager patch events":                           "counts a change of the leader that has the text of an earlier one: client-go does so from the eleventh change within ten minutes",
 	"ClusterRole goshawk-manager patch events.events.k8s.io":      "counts an event that is repeated for an object that has not changed since, such as InvalidationRecordFull",
 	"ClusterRole goshawk-device-api patch events.events.k8s.io":   "counts an event that is repeated for an object that has not changed since, such as ArtifactFailed, once a minute",
@@ -227,15 +230,23 @@ var usedElsewhere = map[string]string{
 // TestEveryGrantedRightIsUsed runs both processes, each with its own account and under leader
 // election, through the life of a fleet: devices are registered and report their software, a
 // dynamic rollout runs, an auto-assignment exists, a target is deleted, a group and an inventory
-// of another cluster are taken over, and sets are invalidated with their rollouts. Every right of
-// config/rbac is used by a request, and every request has its right.
+// of another cluster are taken over, sets are invalidated with their rollouts, and a receiver gets
+// notifications. Every right of config/rbac is used by a request, and every request has its right.
 func TestEveryGrantedRightIsUsed(t *testing.T) {
 	t.Parallel()
 	namespace := served(t)
 	watched := []string{namespace}
 	devices := start(t, "goshawk-device-api", manager.Options{DeviceAPI: true, WatchNamespaces: watched, Backend: kube.Options{InventoryPrefix: "sw."}})
-	controllers := start(t, "goshawk-manager", manager.Options{Controllers: true, LeaderElect: true, WatchNamespaces: watched})
+	secret := types.NamespacedName{Namespace: world.SystemNamespace, Name: "goshawk-notifications"}
+	controllers := start(t, "goshawk-manager", manager.Options{Controllers: true, LeaderElect: true, WatchNamespaces: watched, NotificationsSecret: secret})
+	notified := receiveNotifications(t, secret)
 	lifeOfAFleet(t, devices.in(namespace))
+	eventually(t, "the notification of the deleted rollout", func() string {
+		if !notified("dev.goshawk.rollout.deleted.v1") {
+			return "it has not arrived"
+		}
+		return ""
+	})
 	for name, g := range map[string]*goshawk{"device API": devices, "controllers": controllers} {
 		if forbidden := g.seen(); len(forbidden) > 0 {
 			t.Errorf("the %s were refused %v", name, forbidden)
@@ -244,6 +255,36 @@ func TestEveryGrantedRightIsUsed(t *testing.T) {
 	eventually(t, "all rights", func() string { return strings.Join(unused(t), "\n") })
 	if missing := ungranted(t); len(missing) > 0 {
 		t.Errorf("used and not granted:\n%s", strings.Join(missing, "\n"))
+	}
+}
+
+// receiveNotifications starts a receiver, and creates the Secret with it after the controllers have
+// missed the Secret. It returns a function that reports whether an event of a type has arrived.
+func receiveNotifications(t *testing.T, secret types.NamespacedName) func(eventType string) bool {
+	t.Helper()
+	var mu sync.Mutex
+	types := map[string]bool{}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var e struct{ Type string }
+		_ = json.NewDecoder(r.Body).Decode(&e) // an event that cannot be read has no type
+		mu.Lock()
+		defer mu.Unlock()
+		types[e.Type] = true
+	}))
+	t.Cleanup(server.Close)
+	eventually(t, "an event about the Secret that is missing", func() string {
+		usage.Lock()
+		defer usage.Unlock()
+		if _, used := usage.rights[place{"goshawk-manager", true}][right{"events.events.k8s.io", "create"}]; !used {
+			return "there is none"
+		}
+		return ""
+	})
+	createSecret(t, secret.Namespace, secret.Name, corev1.SecretTypeOpaque, map[string]string{"url": server.URL, "allowHTTP": "true", "key": "a-key-with-more-than-24-characters"})
+	return func(eventType string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return types[eventType]
 	}
 }
 

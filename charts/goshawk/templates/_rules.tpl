@@ -51,6 +51,10 @@ rules:
   resources: [configmaps]
   verbs: [get, list, create, update]
 - apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [goshawk-notifications]
+  verbs: [get]
+- apiGroups: ["", events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}

@@ -21,35 +21,40 @@ const (
 	droppedOverwritten = "Overwritten"
 )
 
+var (
+	attemptsDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_notification_attempts_total", Process: collectors.Leader,
+		Help:   "Attempts to deliver a notification. If only Failed grows, an event of the Secret says why.",
+		Labels: []collectors.Label{{Name: "result", Values: []string{resultDelivered, resultFailed, droppedRefused}}},
+	})
+	droppedDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_notifications_dropped_total", Process: collectors.Leader,
+		Help:   "Notifications that are never delivered: refused by the receiver (Refused), tried for a day (Expired), overwritten by a later decision while the queue was full (Overwritten). The log has each of them.",
+		Labels: []collectors.Label{{Name: "reason", Values: []string{droppedRefused, droppedExpired, droppedOverwritten}}},
+	})
+	pendingDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_notifications_pending", Process: collectors.Leader,
+		Help: "Notifications that wait for delivery.",
+	})
+	oldestDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_notifications_oldest_pending_seconds", Process: collectors.Leader,
+		Help: "Age of the oldest notification that waits for delivery, 0 if there is none.",
+	})
+	fullDefinition = collectors.Define(collectors.Definition{
+		Name: "goshawk_notifications_queue_full", Process: collectors.Leader,
+		Help: "1 while no further notification has room in the queue, else 0.",
+	})
+)
+
 type metrics struct {
-	attempts        *prometheus.CounterVec
-	dropped         *prometheus.CounterVec
-	pending, oldest prometheus.Gauge
-	full            prometheus.Gauge
+	attempts, dropped     *prometheus.CounterVec
+	pending, oldest, full prometheus.Gauge
 }
 
 func newMetrics() metrics {
 	return metrics{
-		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "goshawk_notification_attempts_total",
-			Help: "Attempts to deliver a notification, by their result: Delivered, Failed or Refused.",
-		}, []string{"result"}),
-		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "goshawk_notifications_dropped_total",
-			Help: "Notifications that will never be delivered, by reason: Refused by the receiver, Expired after a day of attempts, Overwritten by a later decision while the queue was full. The log has each of them.",
-		}, []string{"reason"}),
-		pending: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "goshawk_notifications_pending",
-			Help: "Notifications that wait for delivery.",
-		}),
-		oldest: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "goshawk_notifications_oldest_pending_seconds",
-			Help: "Age of the oldest notification that waits for delivery, 0 if there is none.",
-		}),
-		full: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "goshawk_notifications_queue_full",
-			Help: "1 while no further notification has room in the queue, else 0.",
-		}),
+		attempts: attemptsDefinition.Counters(), dropped: droppedDefinition.Counters(),
+		pending: pendingDefinition.Gauge(), oldest: oldestDefinition.Gauge(), full: fullDefinition.Gauge(),
 	}
 }
 
