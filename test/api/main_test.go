@@ -8,19 +8,23 @@ package api
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
+	"github.com/goshawk-dev/goshawk/internal/schema"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 )
 
@@ -65,15 +69,21 @@ func testSchema(t *testing.T, kind string, cases map[string]schemaCase) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			object := newObject(t, group, kind, namespace, tc.given)
+			offline := offlineKind(t, kind)
+			refusals := offline.Create(t.Context(), asSent(t, object))
 			err := c.Create(t.Context(), object)
 			if tc.when != "" {
 				if err != nil {
 					t.Fatalf("the object before the edit is not accepted: %v", err)
 				}
 				patchStatus(t, c, object, tc.status)
+				edited := object.DeepCopy()
+				merge(edited.Object, parse(t, fmt.Sprintf("spec: %s", tc.when)))
+				refusals = offline.Update(t.Context(), asSent(t, edited), object)
 				err = patchSpec(t, c, object, tc.when)
 			}
 			wantRefusal(t, err, tc.refused)
+			wantSameOffline(t, err, refusals)
 		})
 	}
 }
@@ -101,6 +111,52 @@ func wantRefusal(t *testing.T, err error, refused string) {
 	}
 	if !said {
 		t.Errorf("refused with\n%v\nwant\n%s: ...%s", err, field, sentence)
+	}
+}
+
+// asSent returns a copy of the object as the API server decodes it: with whole numbers.
+func asSent(t *testing.T, object *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	data, err := object.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := &unstructured.Unstructured{}
+	if err := sent.UnmarshalJSON(data); err != nil {
+		t.Fatal(err)
+	}
+	return sent
+}
+
+// offlineKind returns the kind as `kubectl goshawk lint` checks it, without an API server.
+func offlineKind(t *testing.T, kind string) *schema.Kind {
+	t.Helper()
+	kinds, err := schema.Kinds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kinds[kind]
+}
+
+// wantSameOffline compares the causes in the error of the API server with the refusals without an
+// API server.
+func wantSameOffline(t *testing.T, err error, refusals field.ErrorList) {
+	t.Helper()
+	var server, offline []string
+	for _, cause := range causesOf(err) {
+		server = append(server, cause.Field+": "+cause.Message)
+	}
+	for _, refusal := range refusals {
+		offline = append(offline, refusal.Field+": "+refusal.ErrorBody())
+	}
+	if (err == nil) != (len(refusals) == 0) {
+		t.Errorf("the API server says %v, and without it the refusals are %q", err, offline)
+		return
+	}
+	slices.Sort(server)
+	slices.Sort(offline)
+	if diff := cmp.Diff(server, offline); len(server) > 0 && diff != "" {
+		t.Errorf("refusals (-API server +offline):\n%s", diff)
 	}
 }
 
