@@ -23,65 +23,34 @@ import (
 
 // snapshot collects all facts for one reconcile of a rollout from the caches.
 func (r *RolloutReconciler) snapshot(obj *v1alpha1.Rollout, tally func(*v1alpha1.Rollout, *v1alpha1.DeploymentGroup) counting.Tally) rollout.Snapshot {
-	s := rollout.Snapshot{
-		Now:            r.Now(),
-		Rollout:        obj,
-		Set:            r.setOf(obj),
-		Population:     sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Targets(obj.Namespace) }),
-		Inventories:    r.Index.Software,
-		JoinCandidates: func(n int) []*v1alpha1.Target { return r.targetsToJoin(obj, n) },
-		SetNamed: func(name string) *eligibility.Set {
-			return r.Index.Set(types.NamespacedName{Namespace: obj.Namespace, Name: name})
-		},
-		AutoAssignments: r.Index.AutoAssignmentReach(obj.Namespace),
-		RequireApproval: r.RequireApproval,
-	}
-	for _, g := range r.Index.GroupsOf(obj) {
-		if g.Unreadable != nil {
-			if fleet.MayBelongToPlan(g, obj) {
-				s.Unreadable = append(s.Unreadable, g.Name)
-			}
-			continue
-		}
-		if !grouping.BelongsTo(g, obj) {
-			s.Leftover = append(s.Leftover, g)
-			continue
-		}
-		group := rollout.Group{Object: g, Members: sync.OnceValue(func() []*v1alpha1.Target { return r.Index.Members(g) })}
-		if fleet.IsNamed(g, obj) {
-			group.Tally = tally(obj, g)
-		}
-		s.Groups = append(s.Groups, group)
-	}
+	s := r.Index.Snapshot(obj, r.Now(), tally)
+	s.JoinCandidates = func(n int) []*v1alpha1.Target { return r.targetsToJoin(obj, n) }
+	s.RequireApproval = r.RequireApproval
 	r.addOtherRollouts(&s)
 	return s
 }
 
-// addOtherRollouts adds the facts about other rollouts of the namespace that affect this one.
+// addOtherRollouts adds the facts about other rollouts of the namespace that affect this one once
+// it has started.
 func (r *RolloutReconciler) addOtherRollouts(s *rollout.Snapshot) {
 	self := s.Rollout
-	for _, other := range byOrder(r.Index.Rollouts(self.Namespace)) {
+	if self.Status.StartedAt == nil {
+		return
+	}
+	for _, other := range r.Index.RolloutsInOrder(self.Namespace) {
 		if other.UID == self.UID || !other.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if other.Unreadable != nil && (self.Status.StartedAt == nil || !r.takesOver(other, self) || other.Status.Plan == nil) {
+		if other.Unreadable != nil && (!r.takesOver(other, self) || other.Status.Plan == nil) {
 			continue // its groups cannot be decoded, so it does nothing: do not wait for it, and leave it the targets that it has taken
 		}
 		switch {
-		case self.Status.StartedAt == nil:
-			s.Neighbors = append(s.Neighbors, rollout.Neighbor{Rollout: other, Set: r.setOf(other), Shared: sync.OnceValue(func() [][]byte { return r.Index.SharedWith(s.Groups, other) })})
 		case r.takesOver(other, self):
 			s.Overlaps = append(s.Overlaps, r.overlap(s, other))
 		case self.Status.State == v1alpha1.RolloutStarting && r.takesOver(self, other) && r.holdsShared(s, other):
 			s.OlderRollouts = append(s.OlderRollouts, other.Name)
 		}
 	}
-}
-
-// byOrder sorts rollouts by their place in the order of updates, then by name.
-func byOrder(rollouts []*v1alpha1.Rollout) []*v1alpha1.Rollout {
-	slices.SortStableFunc(rollouts, func(a, b *v1alpha1.Rollout) int { return rollout.Since(a).Compare(rollout.Since(b)) })
-	return rollouts
 }
 
 // takesOver reports whether the newer of two rollouts supersedes the older one, which has not

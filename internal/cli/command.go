@@ -62,6 +62,12 @@ func newCommand(o *Options) *cobra.Command {
 		newHoldCommand(o),
 		newReleaseCommand(o),
 	)
+	addGroup(root, "review", "Review manifests before they are applied:",
+		newPlanCommand(o),
+		newDiffCommand(o),
+		newLintCommand(o),
+		newExportCommand(o),
+	)
 	addGroup(root, "other", "Other commands:",
 		newCompletionCommand(o),
 		newOptionsCommand(o),

@@ -13,43 +13,56 @@ import (
 )
 
 // Of returns an index of these objects, for a program that has read them once and follows no cache.
-// It returns the same as an index that follows caches with these objects. Each object may be in the
-// list once. Objects of other kinds are an error.
+// It returns the same as an index that follows caches with these objects. Objects of other kinds
+// are an error.
 func Of(objects []client.Object) (*Index, error) {
 	x := New()
-	inventories := toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)
-	x.inventories.Store(&inventories)
+	x.inventories.Store(new(toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)))
 	for _, o := range objects {
-		if err := x.add(o, inventories); err != nil {
+		if err := x.Put(o); err != nil {
 			return nil, err
 		}
 	}
 	return x, nil
 }
 
-func (x *Index) add(o client.Object, inventories toolscache.Store) error {
+// Put adds an object to an index of Of, or replaces the one of its kind and name.
+func (x *Index) Put(o client.Object) error {
+	key := client.ObjectKeyFromObject(o)
 	switch o := o.(type) {
 	case *v1alpha1.Target:
+		old := x.Target(key)
 		if err := x.targets.Add(o); err != nil {
 			return fmt.Errorf("index target %s: %w", o.Name, err)
 		}
-		x.setTarget(nil, o)
+		x.setTarget(objectOrNil(old), o)
 	case *v1alpha1.TargetInventory:
-		if err := inventories.Add(o); err != nil {
+		if err := (*x.inventories.Load()).Add(o); err != nil {
 			return fmt.Errorf("index inventory %s: %w", o.Name, err)
 		}
 	case *v1alpha1.Rollout:
-		x.setRollout(nil, o)
+		x.setRollout(objectOrNil(x.rollouts[key]), o)
 	case *v1alpha1.DeploymentGroup:
-		x.setGroup(nil, o)
+		x.setGroup(objectOrNil(x.groups[key]), o)
 	case *v1alpha1.DistributionSet:
-		x.setSet(nil, o)
+		x.setSet(objectOrNil(x.sets[key]), o)
 	case *v1alpha1.SoftwareModule:
-		x.setModule(nil, o)
+		x.setModule(objectOrNil(x.modules[key]), o)
 	case *v1alpha1.AutoAssignment:
-		x.setAutoAssignment(nil, o)
+		x.setAutoAssignment(objectOrNil(x.AutoAssignment(key)), o)
 	default:
 		return fmt.Errorf("index: %T has no place in it", o)
 	}
 	return nil
+}
+
+// objectOrNil returns a nil interface for a nil pointer.
+func objectOrNil[T any, P interface {
+	*T
+	client.Object
+}](o P) client.Object {
+	if o == nil {
+		return nil
+	}
+	return o
 }

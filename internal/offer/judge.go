@@ -25,6 +25,11 @@ type Verdict struct {
 // with a zero Reason is offered.
 func Judge(w World) []Verdict {
 	w.explains = true
+	return Rank(w)
+}
+
+// Rank is Judge for callers that do not need the messages of the reasons, which take time to make.
+func Rank(w World) []Verdict {
 	judged := judgeAll(&w)
 	busy := blocking(&w)
 	verdicts := make([]Verdict, len(judged))
