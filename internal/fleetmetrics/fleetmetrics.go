@@ -141,11 +141,7 @@ func (s *scrape) emit(out chan<- prometheus.Metric) {
 
 // ownNamespaces returns the namespaces with their own series, and sums the others.
 func (s *scrape) ownNamespaces() []string {
-	all := make([]string, 0, len(s.namespaces))
-	for name := range s.namespaces {
-		all = append(all, name)
-	}
-	slices.Sort(all)
+	all := sortedKeys(s.namespaces)
 	if len(all) <= maxNamespaces {
 		return all
 	}

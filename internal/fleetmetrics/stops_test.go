@@ -141,7 +141,7 @@ func TestANewLeaderContinuesTheMeasurement(t *testing.T) {
 	now := noon.Add(5 * time.Second)
 	clock := func() time.Time { return now }
 	all, leader, standby := New(clock), NewFleet(clock), NewFleet(clock)
-	all.Lead(leader)
+	end := all.Lead(leader)
 	count, sum := measured(t), sumOf(t, kindRollout)
 	for _, f := range []*Fleet{leader, standby} {
 		f.Changed(nil, stopped(noon, never))
@@ -152,6 +152,12 @@ func TestANewLeaderContinuesTheMeasurement(t *testing.T) {
 	}
 	if n, took := count(kindRollout), sumOf(t, kindRollout)-sum; n != 1 || took != 5 {
 		t.Errorf("%v stops of %v s were measured, want one of 5 s", n, took)
+	}
+	end()
+	leader.Changed(nil, invalidated(noon, never))
+	leader.Changed(invalidated(noon, never), invalidated(noon, noon))
+	if n := count(kindSet); n != 0 {
+		t.Errorf("%v stops were measured after the end of the lease", n)
 	}
 }
 

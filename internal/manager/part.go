@@ -269,12 +269,21 @@ func (p *part) addDevices(ctx context.Context, mgr manager.Manager, store *targe
 		return nil, err
 	}
 	now.synced = append(now.synced, synced)
+	shared, ok := accesses.(toolscache.SharedIndexInformer)
+	if !ok {
+		return nil, fmt.Errorf("follow DeviceAccesses: informer %T has no store", accesses)
+	}
 	return secrets, errors.Join(
 		kube.AddIndexes(ctx, mgr.GetFieldIndexer()),
 		mgr.Add(manager.RunnableFunc(tokens.Run)),
 		mgr.Add(manager.RunnableFunc(accessStatus.Run)),
 		mgr.Add(manager.RunnableFunc(now.backend.Flush)),
 		mgr.Add(manager.RunnableFunc(now.backend.RunPresence)),
+		mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+			defer p.process.accesses.Follow(shared.GetStore())()
+			<-ctx.Done()
+			return nil
+		})),
 	)
 }
 

@@ -157,6 +157,8 @@ type process struct {
 	unreadable *decode.Report
 	// fleet exports the metrics about rollouts and targets while the controllers run.
 	fleet *fleetmetrics.Collector
+	// accesses exports the metric about DeviceAccesses while devices are served.
+	accesses *fleetmetrics.Accesses
 	// devices are the parts that serve devices. Without leader election they run the controllers as
 	// well. leading are the parts of the elected leader.
 	devices, leading []*part
@@ -182,8 +184,8 @@ func newProcess(config *rest.Config, o Options) (*process, error) {
 	config = rest.CopyConfig(config)
 	config.Wrap(apirequests.Wrap)
 	config.QPS = -1 // WritesInFlight and API priority and fairness limit the requests; a client-side rate would only delay a stop
-	p := &process{config: config, o: o, slots: targetstatus.NewSlots(o.WritesInFlight), unreadable: decode.NewReport(), fleet: fleetmetrics.New(o.Now)}
-	if err := errors.Join(collectors.Register(metrics.Registry, &p.fleet), collectors.Register(metrics.Registry, new(prometheus.Collector(p.slots)))); err != nil {
+	p := &process{config: config, o: o, slots: targetstatus.NewSlots(o.WritesInFlight), unreadable: decode.NewReport(), fleet: fleetmetrics.New(o.Now), accesses: &fleetmetrics.Accesses{}}
+	if err := errors.Join(collectors.Register(metrics.Registry, &p.fleet), collectors.Register(metrics.Registry, &p.accesses), collectors.Register(metrics.Registry, new(prometheus.Collector(p.slots)))); err != nil {
 		return nil, err
 	}
 	namespaces := o.WatchNamespaces
