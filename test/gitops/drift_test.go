@@ -4,6 +4,7 @@
 package gitops
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,10 +13,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
+	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 	"github.com/goshawk-dev/goshawk/test/cluster"
 	"github.com/goshawk-dev/goshawk/test/world"
 )
@@ -38,16 +42,16 @@ func TestSamplesDoNotDrift(t *testing.T) {
 				return out
 			}
 			kubectl("apply")
+			noDrift(t, w, "directly after the apply", manifests, flags)
 			playSamples(t, w)
 			r := w.EventuallyRollout("gateway-2-1", "pauses after its canaries", world.InState(v1alpha1.RolloutPaused))
+			noDrift(t, w, "while the rollout is paused", manifests, flags)
 
 			manifests = commit(t, manifests, "  startAt:", "  resumedAt: "+r.Status.PausedAt.UTC().Format(time.RFC3339Nano)+"\n  startAt:")
 			manifests = commit(t, manifests, "  hold: true\n", "")
 			kubectl("apply")
 			w.Kubectl("wait", "--for=condition=Succeeded", "grollout/gateway-2-1", "--timeout=120s")
-			if drift := kubectl("diff"); drift != "" {
-				t.Errorf("kubectl diff after the end:\n%s", drift)
-			}
+			noDrift(t, w, "after the end", manifests, flags)
 			before := generations(w)
 			kubectl("apply")
 			kubectl("apply")
@@ -58,11 +62,86 @@ func TestSamplesDoNotDrift(t *testing.T) {
 	}
 }
 
+// noDrift checks that kubectl diff is empty, and that a server-side dry run changes no object.
+func noDrift(t *testing.T, w *world.World, when, manifests string, flags []string) {
+	t.Helper()
+	difference, err := cluster.TryKubectl(t, manifests, append([]string{"diff", "-f", "-"}, flags...)...)
+	if err != nil || difference != "" {
+		t.Errorf("kubectl diff %v %s: %v\n%s", flags, when, err, difference)
+	}
+	out, err := cluster.TryKubectl(t, manifests, append([]string{"apply", "--dry-run=server", "-o", "json", "-f", "-"}, flags...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var predicted unstructured.UnstructuredList
+	if err := predicted.UnmarshalJSON([]byte(out)); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for i := range predicted.Items {
+		object := &predicted.Items[i]
+		if !isGoshawks(object) {
+			continue // stringData of a Secret is in no response
+		}
+		found++
+		live := &unstructured.Unstructured{}
+		live.SetGroupVersionKind(object.GroupVersionKind())
+		if err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(object), live); err != nil {
+			t.Fatal(err)
+		}
+		if live.GetGeneration() != object.GetGeneration() {
+			t.Errorf("a dry run %v %s raises the generation of %s %s", flags, when, object.GetKind(), object.GetName())
+		}
+		if diff := cmp.Diff(compared(live), compared(object)); diff != "" {
+			t.Errorf("a dry run %v %s changes %s %s (-live +dry run):\n%s", flags, when, object.GetKind(), object.GetName(), diff)
+		}
+	}
+	if found < 5 {
+		t.Errorf("the dry run has only %d objects of Goshawk", found)
+	}
+}
+
+// Times, numbers and texts that may be written in several ways stay exactly as they were written,
+// while Goshawk works with them.
+func TestValuesSurviveAsWritten(t *testing.T) {
+	t.Parallel()
+	w := audited(t)
+	w.Set("firmware-1", "1.0")
+	w.Devices(devicesim.Obedient, w.Targets("device", 2, nil)...)
+	manifest := inNamespace(w.Namespace, `
+apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: firmware-1, namespace: fleet
+}
+spec:
+  update:
+    distributionSet: firmware-1
+    progressDeadlineSeconds: 3600
+    maintenanceWindow: {schedule: "*  0-23   * * *", durationSeconds: 3600, timeZone: Europe/Berlin}
+  startAt: "2026-06-01T02:00:00.500+02:00"
+  targetExpression: "target.name.startsWith( 'device' )"
+  stabilizationSeconds: 0
+  errorBudget: {percent: 100}
+  groups: [{name: one, percentage: 50, errorThreshold: 0}, {name: rest}]
+`)
+	written := objects(t, manifest)[0]
+	w.Apply(manifest)
+	w.EventuallyRollout("firmware-1", "finishes", world.InState(v1alpha1.RolloutFinished))
+	live := &unstructured.Unstructured{}
+	live.SetGroupVersionKind(written.GroupVersionKind())
+	if err := w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "firmware-1"}, live); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(written.Object["spec"], mentioned(written.Object["spec"], live.Object["spec"])); diff != "" {
+		t.Errorf("spec (-written +live):\n%s", diff)
+	}
+}
+
 // samples returns config/samples, built by kustomize for the namespace of the test.
 func samples(t *testing.T, namespace string) string {
 	t.Helper()
 	built := cluster.Kubectl(t, "kustomize", cluster.Root()+"/config/samples")
-	return strings.NewReplacer("namespace: fleet\n", "namespace: "+namespace+"\n", "name: fleet\n", "name: "+namespace+"\n").Replace(built)
+	return inNamespace(namespace, built)
 }
 
 // commit returns the manifests with old replaced by now. The test fails unless old occurs once.
@@ -133,24 +212,68 @@ func TestKubectlWaitReturnsInTime(t *testing.T) {
 	}
 }
 
-// GitOps tools mark objects that they own. Generated objects must not have these marks; the audit
-// checks every group.
+// marksOfTools are the labels and annotations by which GitOps tools find the objects that they own.
+var marksOfTools = map[string]map[string]string{
+	"labels": {
+		"app.kubernetes.io/instance": "fleet", "app.kubernetes.io/managed-by": "Helm", "argocd.argoproj.io/instance": "fleet", "helm.sh/chart": "fleet-1.0",
+		"kustomize.toolkit.fluxcd.io/name": "fleet", "kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+		"helm.toolkit.fluxcd.io/name": "fleet", "helm.toolkit.fluxcd.io/namespace": "flux-system", "team": "gateways",
+	},
+	"annotations": {
+		"argocd.argoproj.io/tracking-id": "fleet:goshawk.dev/Rollout:fleet/firmware-1", "argocd.argoproj.io/installation-id": "a", "argocd.argoproj.io/sync-wave": "1",
+		"argocd.argoproj.io/sync-options": "Prune=false", "argocd.argoproj.io/hook": "Sync", "meta.helm.sh/release-name": "fleet", "meta.helm.sh/release-namespace": "fleet",
+		"kustomize.toolkit.fluxcd.io/prune": "disabled", "kustomize.toolkit.fluxcd.io/reconcile": "disabled", "config.kubernetes.io/owning-inventory": "a", "team": "gateways",
+	},
+}
+
+// GitOps tools mark objects that they own. The objects that Goshawk generates have none of these
+// marks of their parents: DeploymentGroups of the Rollout, TargetInventories of the Target. Their
+// names do not depend on chance. The audit checks the requests, too.
 func TestMarksOfGitToolsAreNotCopied(t *testing.T) {
 	t.Parallel()
 	w := audited(t)
 	w.Set("firmware-1", "1.0")
-	w.Targets("device", 4, nil)
-	w.Apply(strings.Replace(rollout("firmware-1", "stabilizationSeconds: 0\n  groupCount: 2"), "metadata: {", `metadata: {
-  labels: {app.kubernetes.io/instance: fleet, kustomize.toolkit.fluxcd.io/name: fleet, helm.toolkit.fluxcd.io/name: fleet, team: gateways},
-  annotations: {argocd.argoproj.io/tracking-id: "fleet:goshawk.dev/Rollout:fleet/firmware-1", argocd.argoproj.io/sync-wave: "1"}, `, 1))
-	w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
+	names := w.Targets("device", 4, nil)
+	marks, err := json.Marshal(map[string]any{"metadata": marksOfTools})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Commit(&v1alpha1.Target{ObjectMeta: metav1.ObjectMeta{Name: names[0]}}, string(marks))
+	w.Play(func(c *devicesim.Config) {
+		for i := range c.Devices {
+			c.Devices[i].Attributes = map[string]string{"sw.org.example.driver": "1.0"}
+		}
+	}, devicesim.Silent, names...)
+	w.Eventually("the inventory", func() string {
+		err := w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: names[0]}, &v1alpha1.TargetInventory{})
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	var inventory v1alpha1.TargetInventory
+	if err := w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: names[0]}, &inventory); err != nil {
+		t.Fatal(err)
+	}
+	managed, ignored := map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}, map[string]string{v1alpha1.ArgoIgnoreAnnotation: "true"}
+	if diff := cmp.Diff([]map[string]string{managed, ignored}, []map[string]string{inventory.Labels, inventory.Annotations}); diff != "" || !metav1.IsControlledBy(&inventory, w.Target(names[0])) {
+		t.Errorf("labels and annotations of the inventory (-want +got):\n%s\nowners %v", diff, inventory.OwnerReferences)
+	}
+
+	w.Apply(rollout("firmware-1", "stabilizationSeconds: 0\n  groupCount: 2"))
+	w.CommitRollout("firmware-1", string(marks))
+	r := w.EventuallyRollout("firmware-1", "runs", world.InState(v1alpha1.RolloutRunning))
 	groups := w.Groups()
 	if len(groups) != 2 {
 		t.Errorf("%d groups, want 2", len(groups))
 	}
 	for _, g := range groups {
-		if diff := cmp.Diff(map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue, v1alpha1.RolloutLabel: "firmware-1"}, g.Labels); diff != "" {
-			t.Errorf("labels of group %s (-want +got):\n%s", g.Name, diff)
+		labels := map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue, v1alpha1.RolloutLabel: "firmware-1"}
+		if diff := cmp.Diff([]map[string]string{labels, ignored}, []map[string]string{g.Labels, g.Annotations}); diff != "" || !metav1.IsControlledBy(&g, r) {
+			t.Errorf("labels and annotations of group %s (-want +got):\n%s\nowners %v", g.Name, diff, g.OwnerReferences)
+		}
+		if want := grouping.NewDeploymentGroup(r, r.Status.Plan.Hash, 0, grouping.Group{Name: g.Spec.Group}).Name; g.Name != want {
+			t.Errorf("the name of the group is %s, want %s, which follows from rollout and plan", g.Name, want)
 		}
 	}
 }
