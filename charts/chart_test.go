@@ -252,6 +252,7 @@ var changes = map[string]struct {
 	"artifacts.cache.size":                           {"artifacts: {cache: {size: 50Gi}}", "--artifact-cache-size=50Gi\n"},
 	"artifacts.cache.volumeSize":                     {"artifacts: {cache: {volumeSize: 55Gi}}", "sizeLimit: 55Gi\n"},
 	"artifacts.cache.volume":                         {"artifacts: {cache: {volume: {hostPath: {path: /cache}}}}", "- name: artifacts\n        hostPath:\n          path: /cache\n"},
+	"notifications.enabled":                          {"notifications: {enabled: true}", "- --notifications-secret=$(POD_NAMESPACE)/goshawk-notifications\n"},
 	"ingress.enabled":                                {"ingress: {enabled: true, host: devices.example}", "kind: Ingress\n"},
 	"ingress.className":                              {"ingress: {enabled: true, host: devices.example, className: nginx}", "ingressClassName: nginx\n"},
 	"ingress.annotations":                            {"ingress: {enabled: true, host: devices.example, annotations: {example.com/a: b}}", "example.com/a: b\n"},
