@@ -105,7 +105,7 @@ func pack(platform, version, folder string, license []byte, build builder) (arch
 	if err != nil {
 		return a, err
 	}
-	defer os.RemoveAll(temporary)
+	defer func() { _ = os.RemoveAll(temporary) }() // a rest in the temporary folder does no harm
 	program := filepath.Join(temporary, a.Bin)
 	if err := build(goos, arch, version, program); err != nil {
 		return a, err
