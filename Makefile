@@ -139,10 +139,19 @@ demo: up ## Show a fleet of simulated devices, a rollout, and a stop in the term
 	@echo "samples: applied to namespace fleet"
 	@KUBECONFIG="$(CURDIR)/.goshawk/kubeconfig" KUBEBUILDER_ASSETS="$(ASSETS)" bin/goshawk-demo --device-api="http://127.0.0.1:$(or $(GOSHAWK_DEVICE_API_PORT),8080)" --mqtt="127.0.0.1:$(or $(GOSHAWK_MQTT_PORT),1883)"
 
+.PHONY: docs-check
+docs-check: controlplane build ## Run the shell blocks of the documents that are marked to be run.
+	@KUBEBUILDER_ASSETS="$(ASSETS)" hack/docs-check.sh
+
+.PHONY: site
+site: ## Build the documentation site into site/ (needs python3 and its package registry the first time).
+	@test -x bin/site-python/bin/mkdocs || { python3 -m venv bin/site-python && bin/site-python/bin/pip install -q -r hack/site/requirements.txt; }
+	NO_MKDOCS_2_WARNING=1 bin/site-python/bin/mkdocs build -q
+
 .PHONY: clean
 clean: ## Stop all processes and remove bin/ and .goshawk/ (Go's cache stays, so the next `make controlplane` is short).
 	@CLEAN=1 hack/down.sh
-	rm -rf bin coverage
+	rm -rf bin coverage site
 
 
 .PHONY: kubectl

@@ -1,7 +1,7 @@
 # shellcheck shell=bash Processes that up.sh starts and down.sh stops: .goshawk/NAME.pid has the
 # process id, .goshawk/NAME.is the program and its arguments, .goshawk/NAME.log the output.
 
-state=$PWD/.goshawk
+state=${GOSHAWK_STATE:-$PWD/.goshawk}
 
 # names in the order of their start; down.sh stops them in the opposite order. shellcheck
 # disable=SC2034 # used by the scripts that source this file
