@@ -78,6 +78,7 @@ func decisionsOf(name string) (all []string) {
 func TestEveryDecisionIsDeliveredInOrderWithFewWrites(t *testing.T) {
 	s := newSystem(t)
 	s.timing.Record = time.Second
+	from := time.Now()
 	p := s.start().lead()
 	for _, name := range []string{"a", "b", "c"} {
 		s.rollout(name)
@@ -86,7 +87,6 @@ func TestEveryDecisionIsDeliveredInOrderWithFewWrites(t *testing.T) {
 			p.sync()
 		}
 	}
-	from := time.Now()
 	s.received(slices.Concat(decisionsOf("a"), decisionsOf("b"), decisionsOf("c"))...)
 	if limit := int32(3 + time.Since(from)/time.Second); s.writes.Load() > limit { // the ConfigMap, the first change, and one each second
 		t.Errorf("%d writes for 21 decisions, want at most %d", s.writes.Load(), limit)
