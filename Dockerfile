@@ -22,7 +22,7 @@ ARG TARGETARCH
 RUN GOOS=$TARGETOS GOARCH=$TARGETARCH go build -buildvcs=false -ldflags="-s -w -buildid=" -o /image/goshawk .
 
 FROM scratch
-ARG VERSION
+ARG VERSION=main
 ARG REVISION
 LABEL org.opencontainers.image.title="goshawk" \
       org.opencontainers.image.description="Device software rollouts for Kubernetes, the GitOps way" \

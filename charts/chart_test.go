@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -400,6 +401,35 @@ func TestWrongValuesAreRefused(t *testing.T) {
 				t.Errorf("with %s the error is %v, want %q", test.values, err, test.message)
 			}
 		})
+	}
+}
+
+// Values that the documentation shows are accepted. A digest is shortened there.
+func TestValuesInTheDocumentation(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "docs", "install.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		values := strings.ReplaceAll(block[1], "sha256:…", "sha256:"+strings.Repeat("0", 64))
+		var fields map[string]any
+		if err := yaml.Unmarshal([]byte(values), &fields); err != nil {
+			t.Errorf("docs/install.md: %v in\n%s", err, values)
+		}
+		if fields["kind"] != nil { // a manifest
+			continue
+		}
+		found++
+		if rendered, err := helm.Template(t, chart, values); err != nil {
+			t.Errorf("docs/install.md: %v", err)
+		} else {
+			objects(t, rendered)
+		}
+	}
+	if found < 2 {
+		t.Errorf("docs/install.md has only %d blocks with values", found)
 	}
 }
 
