@@ -104,9 +104,12 @@ func (o *Options) change(ctx context.Context, f *changing, of operand) error {
 	if f.patch {
 		return o.printManifest(change)
 	}
-	p, err := o.proposalOf(ctx, change, of.object)
+	p, err := o.proposalOf(change, of.object)
 	if err != nil {
 		return err
+	}
+	if !f.apply || change.Forced && !f.yes { // else the write itself is the answer
+		p.unknownRights = o.askRights(ctx, p.Namespace, p.Rights)
 	}
 	if !f.apply {
 		return o.print(f.format, p, p.text)
@@ -145,14 +148,13 @@ func manifestText(c *operation.Change) (string, error) {
 	return string(data), err
 }
 
-func (o *Options) proposalOf(ctx context.Context, change *operation.Change, object client.Object) (*proposal, error) {
+func (o *Options) proposalOf(change *operation.Change, object client.Object) (*proposal, error) {
 	p := &proposal{Change: change, Patch: change.Patch(), Owners: operation.OwnersOf(object, change.Fields), Origins: operation.OriginsOf(object), width: o.width()}
 	line, err := kubectlLine(p, resourceOf(object))
 	if err != nil {
 		return nil, err
 	}
 	p.Kubectl = line
-	p.unknownRights = o.askRights(ctx, p.Namespace, p.Rights)
 	return p, nil
 }
 

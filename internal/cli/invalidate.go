@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/explain"
 	"github.com/goshawk-dev/goshawk/internal/operation"
 )
@@ -57,9 +58,9 @@ type needs.
 	exclude(c, "dry-run", "apply")
 	exclude(c, "dry-run", "patch")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		set := &v1alpha1.DistributionSet{}
 		if *dryRun {
-			if err := o.get(c.Context(), set, args[0]); err != nil {
+			set := &v1alpha1.DistributionSet{}
+			if err := o.get(c.Context(), set, withoutKind(args[0], setKinds)); err != nil {
 				return err
 			}
 			preview, err := o.invalidationPreview(c.Context(), set, wanted.DeleteRollouts)
@@ -73,27 +74,40 @@ type needs.
 			return usageError(c, errors.New("--type is missing: None, Soft or Force; --dry-run shows what each of them does"))
 		}
 		wanted.Cancellation = kind.value
-		return o.change(c.Context(), f, operand{object: set, name: args[0], compute: func() (*operation.Change, error) {
-			return o.invalidation(c.Context(), f, set, wanted)
-		}})
+		return o.invalidate(c.Context(), f, withoutKind(args[0], setKinds), wanted)
 	}
 	return c
 }
 
-// invalidation returns the change with its effect. For the YAML alone the effect is not needed.
-func (o *Options) invalidation(ctx context.Context, f *changing, set *v1alpha1.DistributionSet, wanted operation.Invalidation) (*operation.Change, error) {
-	change, err := operation.Invalidate(set, wanted)
-	if err != nil || f.patch {
-		return change, err
-	}
-	preview, err := o.invalidationPreview(ctx, set, wanted.DeleteRollouts)
-	if err != nil {
-		return nil, err
-	}
-	change.Effect = append(preview.Sentences(wanted.Cancellation),
-		"An invalidation is final: the set is never valid again, also if it is deleted and created again.")
-	change.Targets = preview.Affected(wanted.Cancellation)
-	return change, nil
+// invalidate carries out an invalidation. The effect is computed once, and only if a person waits
+// for it: to read all targets of a large fleet takes time, and a stop must not wait for that.
+func (o *Options) invalidate(ctx context.Context, f *changing, name string, wanted operation.Invalidation) error {
+	set := &v1alpha1.DistributionSet{}
+	const isFinal = "An invalidation is final: the set is never valid again, also if it is deleted and created again."
+	showsEffect := !f.patch && (!f.apply || f.asks(wanted.Cancellation))
+	return o.change(ctx, f, operand{object: set, name: name, compute: func() (*operation.Change, error) {
+		change, err := operation.Invalidate(set, wanted)
+		if err != nil {
+			return nil, err
+		}
+		if !showsEffect {
+			change.Effect = []string{"status.invalidation of the set counts what is affected.", isFinal}
+			return change, nil
+		}
+		showsEffect = false
+		preview, err := o.invalidationPreview(ctx, set, wanted.DeleteRollouts)
+		if err != nil {
+			return nil, err
+		}
+		change.Effect = append(preview.Sentences(wanted.Cancellation), isFinal)
+		change.Targets = preview.Affected(wanted.Cancellation)
+		return change, nil
+	}})
+}
+
+// asks reports whether a person has to confirm the cancellation.
+func (f *changing) asks(c v1alpha1.Cancellation) bool {
+	return !f.yes && cancellation.Of(c).StartedActions == cancellation.Close
 }
 
 // invalidationPreview reads what uses the set. It keeps no target in memory.

@@ -38,6 +38,8 @@ func rolloutOperand(name string, compute func(*v1alpha1.Rollout) (*operation.Cha
 // Names of kinds before a slash, as kubectl takes them.
 var (
 	rolloutKinds        = []string{"rollout", "rollouts", "rollouts.goshawk.dev", "grollout"}
+	targetKinds         = []string{"target", "targets", "targets.goshawk.dev", "tgt"}
+	setKinds            = []string{"distributionset", "distributionsets", "distributionsets.goshawk.dev", "distset"}
 	autoAssignmentKinds = []string{"autoassignment", "autoassignments", "autoassignments.goshawk.dev", "autoassign"}
 )
 
@@ -269,7 +271,7 @@ func (o *Options) targetOperation(c *cobra.Command, compute func(*v1alpha1.Targe
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return o.changeEach(c.Context(), f, args, func(name string) operand {
 			t := &v1alpha1.Target{}
-			return operand{object: t, name: name, compute: func() (*operation.Change, error) { return compute(t) }}
+			return operand{object: t, name: withoutKind(name, targetKinds), compute: func() (*operation.Change, error) { return compute(t) }}
 		})
 	}
 	return c
