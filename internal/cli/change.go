@@ -199,7 +199,7 @@ func (o *Options) mayApply(f *changing, p *proposal) error {
 		return fixed{fmt.Errorf("not applied: %s of %s with Force interrupts devices and needs a confirmation, and the input is no terminal", p.Operation, p.Name),
 			"give --yes to confirm it in a script"}
 	}
-	fmt.Fprint(o.ErrOut, p.text(), "\nDevices are interrupted without being asked. Type the name ", p.Name, " to confirm: ")
+	fmt.Fprint(o.ErrOut, p.details(), "\nDevices are interrupted without being asked. Type the name ", p.Name, " to confirm: ")
 	typed, err := bufio.NewReader(o.In).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -303,7 +303,10 @@ func (p *proposal) effectText(out *strings.Builder) {
 }
 
 // text returns the proposal for a person.
-func (p *proposal) text() string {
+func (p *proposal) text() string { return p.details() + "\nnothing was written; --apply writes it\n" }
+
+// details returns all that a person needs to decide.
+func (p *proposal) details() string {
 	var out strings.Builder
 	out.WriteString(p.heading())
 	p.effectText(&out)
@@ -321,7 +324,6 @@ func (p *proposal) text() string {
 	if err == nil {
 		fmt.Fprintf(&out, "\ncommit:\n%s", indent(manifest))
 	}
-	fmt.Fprintln(&out, "\nnothing was written; --apply writes it")
 	return out.String()
 }
 

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/explain"
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 	"github.com/goshawk-dev/goshawk/internal/testing/build"
@@ -72,6 +73,29 @@ func aWorstDay() []client.Object {
 		}))
 	}
 	return append(append(all, worstTargets(r)...), worstEvents(r, set)...)
+}
+
+// aRemoval returns a rollout that has removed software from one of three targets.
+func aRemoval() []client.Object {
+	r := aRollout(isRunning, func(r *v1alpha1.Rollout) {
+		r.Spec.Update = v1alpha1.Update{Remove: []v1alpha1.SoftwareReference{{Group: "org.example", Name: "app", Version: "1.2"}}}
+		r.Status.Update, r.Status.Targets, r.Status.Groups, r.Status.Failures = "removal of app 1.2", &v1alpha1.Counts{Targets: 3, Succeeded: 1, Failed: 1, InProgress: 1}, r.Status.Groups[:1], nil
+		r.Status.Plan.ContentHash = eligibility.RemovalHash(r.Spec.Update.Remove)
+		r.Status.Groups[0].Counts = *r.Status.Targets
+	})
+	group := objects.DeploymentGroup(r, 0, build.Members("gw-00", "gw-01", "gw-02"), func(g *v1alpha1.DeploymentGroup) {
+		g.Spec.Group, g.Spec.PlanHash, g.Labels = "canary", planHash, map[string]string{v1alpha1.RolloutLabel: r.Name}
+	})
+	all := []client.Object{r, group}
+	for i, state := range []v1alpha1.ActionState{v1alpha1.ActionFinished, v1alpha1.ActionError, v1alpha1.ActionRemoving} {
+		all = append(all, objects.Target(fmt.Sprintf("gw-%02d", i), func(t *v1alpha1.Target) {
+			t.Status.Actions = []v1alpha1.Action{build.Action(100, "", state, func(a *v1alpha1.Action) {
+				a.Source = v1alpha1.ActionSource{Kind: v1alpha1.SourceRollout, Name: r.Name, UID: r.UID, Attempt: 1, Since: r.Status.StartedAt}
+				a.ContentHash, a.Removal = r.Status.Plan.ContentHash, "removal of app 1.2"
+			})}
+		}))
+	}
+	return all
 }
 
 // worstTargets returns the members: in the first group three have succeeded, two failed with a
@@ -128,6 +152,7 @@ func TestReport(t *testing.T) {
 		"worst-day":      {aWorstDay(), ""},
 		"worst-day-json": {aWorstDay(), "-o json"},
 		"no-plan":        {[]client.Object{objects.Rollout("firmware-2-1", "firmware-2-1")}, ""},
+		"removal":        {aRemoval(), ""},
 		"to-be-approved": {[]client.Object{aRollout(), objects.DistributionSet("firmware-2-1")}, ""},
 	}
 	for name, tc := range tests {
