@@ -93,8 +93,11 @@ func differenceFrom(w *world.World, preview *explain.Invalidation, kind v1alpha1
 	for _, affected := range preview.Rollouts {
 		r := w.Rollout(affected.Name)
 		row := explain.InvalidationRow{None: affected.None, Soft: affected.Soft, Force: affected.Force}
-		if got := effectOn(r); got != row.Effect(kind) {
-			return fmt.Sprintf("rollout %s is %q (%s), want %q", r.Name, got, r.Status.State, row.Effect(kind))
+		if got, want := effectOn(r), row.Effect(kind); got != want && !(want == "stopped at once" && got == "stopped") {
+			return fmt.Sprintf("rollout %s is %q (%s), want %q", r.Name, got, r.Status.State, want)
+		}
+		if isWaiting := r.Status.State == v1alpha1.RolloutStopping; isWaiting && row.Effect(kind) == "stopped at once" {
+			return fmt.Sprintf("rollout %s waits for its devices", r.Name)
 		}
 		if r.Status.Targets != nil {
 			canceled += r.Status.Targets.Canceled
@@ -121,16 +124,14 @@ func differenceFrom(w *world.World, preview *explain.Invalidation, kind v1alpha1
 	return ""
 }
 
-// effectOn returns the effect of the invalidation on a rollout, in the words of the preview.
+// effectOn returns the effect of the invalidation on a rollout, in the words of the preview. A stop
+// at once is a stop, too.
 func effectOn(r *v1alpha1.Rollout) string {
 	ready := world.Condition(r.Status.Conditions, v1alpha1.ConditionReady)
-	isInvalid := ready != nil && ready.Reason == v1alpha1.ReasonDistributionSetInvalid
-	switch s := r.Status.State; {
-	case s == v1alpha1.RolloutStopped && r.Status.Targets != nil && r.Status.Targets.InProgress > 0, s == v1alpha1.RolloutStopping:
+	switch {
+	case r.Status.State == v1alpha1.RolloutStopped, r.Status.State == v1alpha1.RolloutStopping:
 		return "stopped"
-	case s == v1alpha1.RolloutStopped:
-		return "stopped at once"
-	case isInvalid && r.Status.StartedAt == nil:
+	case ready != nil && ready.Reason == v1alpha1.ReasonDistributionSetInvalid && r.Status.StartedAt == nil:
 		return "refused"
 	}
 	return "go on"
