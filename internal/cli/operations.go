@@ -38,7 +38,6 @@ func rolloutOperand(name string, compute func(*v1alpha1.Rollout) (*operation.Cha
 // Names of kinds before a slash, as kubectl takes them.
 var (
 	rolloutKinds        = []string{"rollout", "rollouts", "rollouts.goshawk.dev", "grollout"}
-	targetKinds         = []string{"target", "targets", "targets.goshawk.dev", "tgt"}
 	setKinds            = []string{"distributionset", "distributionsets", "distributionsets.goshawk.dev", "distset"}
 	autoAssignmentKinds = []string{"autoassignment", "autoassignments", "autoassignments.goshawk.dev", "autoassign"}
 )

@@ -108,6 +108,7 @@ const (
 	neverOpen     = "never open"
 	neverStart    = "never start"
 	refused       = "refused"
+	heldBack      = "held until corrected"
 )
 
 // maxNames is the number of examples in a row.
@@ -179,8 +180,18 @@ const (
 	orderInstalled       = 400
 )
 
+// addUnreadable adds an object that cannot be decoded. The controllers do not change it before it
+// is corrected, and no device starts an update because of it. It may use any set.
+func (p *InvalidationPreview) addUnreadable(order int, what, name string) {
+	p.add(order, what+" that cannot be decoded, of any set", [3]string{heldBack, heldBack, heldBack}, 1, name)
+}
+
 // AddAutoAssignment adds an auto-assignment of the namespace.
 func (p *InvalidationPreview) AddAutoAssignment(a *v1alpha1.AutoAssignment) {
+	if a.Unreadable != nil {
+		p.addUnreadable(orderAutoAssignments+1, "auto-assignments", a.Name)
+		return
+	}
 	if a.Spec.Update.DistributionSet != p.set.Name || !a.DeletionTimestamp.IsZero() {
 		return
 	}
@@ -198,6 +209,10 @@ func (p *InvalidationPreview) AddAutoAssignment(a *v1alpha1.AutoAssignment) {
 
 // AddRollout adds a rollout of the namespace.
 func (p *InvalidationPreview) AddRollout(r *v1alpha1.Rollout) {
+	if r.Unreadable != nil {
+		p.addUnreadable(orderGroups-1, "rollouts", r.Name)
+		return
+	}
 	if r.Spec.Update.DistributionSet != p.set.Name || !r.DeletionTimestamp.IsZero() {
 		return
 	}
@@ -271,6 +286,10 @@ func scheduledCells(effects [3]cancellation.Effect) [3]string {
 
 // AddTarget adds a target of the namespace.
 func (p *InvalidationPreview) AddTarget(t *v1alpha1.Target) {
+	if t.Unreadable != nil {
+		p.addUnreadable(orderInstalled-1, "targets", t.Name)
+		return
+	}
 	if i := t.Status.Installed; i != nil && i.ContentHash != "" && i.ContentHash == p.set.Status.ContentHash {
 		p.result.Installed++
 	}

@@ -257,6 +257,25 @@ func TestInvalidationPreviewIsTheResultForAutoAssignments(t *testing.T) {
 	}
 }
 
+// An object that cannot be decoded may use any set, and is not changed before it is corrected.
+func TestInvalidationPreviewNamesObjectsThatCannotBeDecoded(t *testing.T) {
+	broken := &v1alpha1.Unreadable{Message: "m"}
+	p := NewInvalidationPreview(built.DistributionSet("firmware"), false, noon)
+	p.AddAutoAssignment(built.AutoAssignment("auto", "other", func(a *v1alpha1.AutoAssignment) { a.Unreadable = broken }))
+	p.AddRollout(built.Rollout("rollout", "", func(r *v1alpha1.Rollout) { r.Unreadable = broken }))
+	p.AddTarget(built.Target("target", func(t *v1alpha1.Target) { t.Unreadable = broken }))
+	got := ""
+	for _, row := range p.Result().Rows {
+		got += fmt.Sprintln(row.What, row.Count, row.None, row.Soft, row.Force, row.Examples)
+	}
+	want := "auto-assignments that cannot be decoded, of any set 1 held until corrected held until corrected held until corrected [auto]\n" +
+		"rollouts that cannot be decoded, of any set 1 held until corrected held until corrected held until corrected [rollout]\n" +
+		"targets that cannot be decoded, of any set 1 held until corrected held until corrected held until corrected [target]\n"
+	if got != want {
+		t.Errorf("the rows are\n%s, want\n%s", got, want)
+	}
+}
+
 // TestInvalidationRightsOfEachType: the rights are those of the policy.
 func TestInvalidationRightsOfEachType(t *testing.T) {
 	got := ""
