@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -104,6 +105,39 @@ func TestPlanOfAnExportIsThePlanOfTheCluster(t *testing.T) {
 				t.Errorf("exit code %d, %s; the plan is\n%s\nwant\n%s", got.code, got.errOut, got.out, online.out)
 			}
 		})
+	}
+}
+
+// TestExportHasTheActionsThatDecide: an action of a queued update keeps no older update from
+// starting, and any other action does.
+func TestExportHasTheActionsThatDecide(t *testing.T) {
+	var texts []string
+	for _, superseding := range []v1alpha1.Superseding{v1alpha1.SupersedingReplace, v1alpha1.SupersedingQueue} {
+		all := slices.DeleteFunc(neighborhood(), func(o client.Object) bool { return o.GetName() == "stable" })
+		for _, o := range all {
+			if target, ok := o.(*v1alpha1.Target); ok && target.Name == "dev-1" {
+				target.Status.Actions[0].Update.Superseding = superseding
+			}
+			if r, ok := o.(*v1alpha1.Rollout); ok && r.Name == "firmware-2-1" {
+				r.Spec.Update.Superseding = superseding
+			}
+			if r, ok := o.(*v1alpha1.Rollout); ok && r.Name == "firmware-2-2" {
+				r.Spec.State = v1alpha1.IntentStopped
+			}
+		}
+		w := newWorld(t, all...)
+		file := filepath.Join(t.TempDir(), "fleet.json")
+		if err := os.WriteFile(file, []byte(w.run("export").out), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		online, offline := w.run("plan", "-f", manifests+"neighborhood"), w.run("plan", "-f", manifests+"neighborhood", "--targets", file)
+		if online.code != 0 || online.out != offline.out {
+			t.Errorf("%s: %s%s\nthe plan of the export is\n%s\nwant\n%s", superseding, online.errOut, offline.errOut, offline.out, online.out)
+		}
+		texts = append(texts, online.out)
+	}
+	if texts[0] == texts[1] {
+		t.Errorf("the action does not matter:\n%s", texts[0])
 	}
 }
 
