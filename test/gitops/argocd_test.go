@@ -128,10 +128,12 @@ func mentioned(git, live any) any {
 	return live
 }
 
-// compared returns an object without the fields that Argo CD's server-side diff ignores.
+// compared returns an object without the fields that Argo CD's server-side diff ignores: those that
+// no manifest has, and which Goshawk may change between two reads.
 func compared(object *unstructured.Unstructured) map[string]any {
 	o := object.DeepCopy()
 	o.SetManagedFields(nil)
+	o.SetFinalizers(nil)
 	o.SetResourceVersion("")
 	o.SetGeneration(0)
 	delete(o.Object, "status")

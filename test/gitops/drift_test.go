@@ -65,10 +65,14 @@ func TestSamplesDoNotDrift(t *testing.T) {
 // noDrift checks that kubectl diff is empty, and that a server-side dry run changes no object.
 func noDrift(t *testing.T, w *world.World, when, manifests string, flags []string) {
 	t.Helper()
-	difference, err := cluster.TryKubectl(t, manifests, append([]string{"diff", "-f", "-"}, flags...)...)
-	if err != nil || difference != "" {
-		t.Errorf("kubectl diff %v %s: %v\n%s", flags, when, err, difference)
-	}
+	// kubectl reads an object twice, and also compares its status, which may change in between.
+	w.Eventually(fmt.Sprintf("an empty kubectl diff %v %s", flags, when), func() string {
+		difference, err := cluster.TryKubectl(t, manifests, append([]string{"diff", "-f", "-"}, flags...)...)
+		if err != nil && difference == "" {
+			return err.Error()
+		}
+		return difference
+	})
 	out, err := cluster.TryKubectl(t, manifests, append([]string{"apply", "--dry-run=server", "-o", "json", "-f", "-"}, flags...)...)
 	if err != nil {
 		t.Fatal(err)
