@@ -182,8 +182,8 @@ func TestWireFindsWritesToObjectsOfGit(t *testing.T) {
 		isOffence          bool
 	}{
 		"status":                    {http.MethodPatch, "rollouts/roll/status", `{"status":{}}`, false},
-		"the finalizer":             {http.MethodPatch, "rollouts/roll", `{"metadata":{"finalizers":["x"],"resourceVersion":"7"}}`, false},
-		"a generated group":         {http.MethodPost, "deploymentgroups", `{"metadata":{"name":"roll-first-0a0a"},"spec":{}}`, false},
+		"the finalizer":             {http.MethodPatch, "rollouts/roll", `{"metadata":{"finalizers":["goshawk.dev/rollout"],"resourceVersion":"7"}}`, false},
+		"a generated group":         {http.MethodPost, "deploymentgroups", `{"metadata":{"name":"roll-first-0a0a","labels":{"app.kubernetes.io/managed-by":"goshawk"},"annotations":{"argocd.argoproj.io/ignore-resource-updates":"true"},"ownerReferences":[{"controller":true}]},"spec":{}}`, false},
 		"the deletion of a rollout": {http.MethodDelete, "rollouts/roll", `{}`, false},
 		"spec":                      {http.MethodPatch, "rollouts/roll", `{"spec":{"state":"Stopped"}}`, true},
 		"labels":                    {http.MethodPatch, "targets/dev-0", `{"metadata":{"labels":{"a":"b"}}}`, true},
@@ -195,13 +195,13 @@ func TestWireFindsWritesToObjectsOfGit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			what, body, err := describe(r)
+			_, body, err := describe(r)
 			if err != nil {
 				t.Fatal(err)
 			}
 			w := &line{}
-			if w.checkOwner(what, body); (len(w.offences) > 0) != c.isOffence {
-				t.Errorf("%s: the reported writes are %v", what, w.offences)
+			if w.checkOwner(r, body); (len(w.offences) > 0) != c.isOffence {
+				t.Errorf("the reported writes are %v", w.offences)
 			}
 		})
 	}

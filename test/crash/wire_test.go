@@ -16,6 +16,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/test/world"
 )
 
 // Kind is the kind of a fault.
@@ -142,7 +144,7 @@ func (l *process) RoundTrip(r *http.Request) (*http.Response, error) {
 	if what == "" {
 		return l.unlessEnded(l.next.RoundTrip(r))
 	}
-	l.checkOwner(what, body)
+	l.checkOwner(r, body)
 	switch l.faultAt(what) {
 	case CrashBefore:
 		l.end()
@@ -304,30 +306,15 @@ func stable(kind, name string) string {
 	return name
 }
 
-// isOwn matches writes that Goshawk may make: of status, groups and the invalidation record, the
-// creation of the Secret with the key of its links, and the deletion of a rollout. Secrets are sent
-// in a form that has no name here.
-var isOwn = regexp.MustCompile(`/status$|^[A-Z]+ (deploymentgroups|configmaps|targetinventories)/|^POST secrets/|^DELETE rollouts/`)
-
-// checkOwner records a write to an object of Git (S6), except that of Goshawk's own finalizer.
-func (w *line) checkOwner(what string, body []byte) {
-	if isOwn.MatchString(what) || isFinalizer(body) {
+// checkOwner records a write that Goshawk must not send (S6).
+func (w *line) checkOwner(r *http.Request, body []byte) {
+	write := world.Write{Request: world.RequestOf(r), Body: body}
+	write.Namespace = world.SystemNamespace // a run has one namespace for the fleet and for Goshawk
+	fault := world.Forbidden(write)
+	if fault == "" {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.offences = append(w.offences, fmt.Sprintf("S6: %s wrote %s", what, body))
-}
-
-func isFinalizer(body []byte) bool {
-	var sent map[string]map[string]json.RawMessage
-	if json.Unmarshal(body, &sent) != nil || len(sent) != 1 {
-		return false
-	}
-	for key := range sent["metadata"] {
-		if key != "finalizers" && key != "resourceVersion" {
-			return false
-		}
-	}
-	return len(sent["metadata"]) > 0
+	w.offences = append(w.offences, fmt.Sprintf("S6: %s: %s", fault, write))
 }
