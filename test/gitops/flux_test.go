@@ -206,8 +206,8 @@ func TestFluxStopsAnUpdateThatFails(t *testing.T) {
 	_, devices := w.Devices(devicesim.Failing, gateways...)
 	r := w.EventuallyRollout("gateway-2-1", "is paused by the error of its canary", world.InState(v1alpha1.RolloutPaused))
 	f.unchanged("while the rollout is paused by errors", fleet)
-	// The wait ends at once, because the others of the folder are Current: Flux waits no longer when
-	// nothing is InProgress.
+	// The wait ends at once, because the others of the folder are Current: Flux waits only while an
+	// object is InProgress.
 	if err := f.wait("rollouts", 2*time.Minute); err == nil || !strings.Contains(err.Error(), "failed early due to stalled resources") {
 		t.Errorf("a wait for the paused rollout: %v", err)
 	}
