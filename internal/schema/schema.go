@@ -114,7 +114,20 @@ func (k *Kind) Default(object *unstructured.Unstructured) []string {
 func (k *Kind) Create(ctx context.Context, object *unstructured.Unstructured) field.ErrorList {
 	errs := k.prepare(object)
 	delete(object.Object, "status")
+	return sorted(append(errs, k.validate(ctx, object)...))
+}
+
+// Stored returns what is wrong with an object and its status, as the API server would store them.
+// It fills in the defaults, in place. Rules that compare with an older object are not evaluated.
+func (k *Kind) Stored(ctx context.Context, object *unstructured.Unstructured) field.ErrorList {
+	errs := k.prepare(object)
+	return sorted(append(errs, k.validate(ctx, object)...))
+}
+
+// validate returns what is wrong with an object without unknown fields.
+func (k *Kind) validate(ctx context.Context, object *unstructured.Unstructured) field.ErrorList {
 	k.defaults(object)
+	var errs field.ErrorList
 	errs = append(errs, k.validateMeta(object)...)
 	errs = append(errs, validation.ValidateCustomResource(nil, object.Object, k.validator)...)
 	errs = append(errs, objectmeta.Validate(ctx, nil, object.Object, k.structural, false)...)
@@ -123,7 +136,7 @@ func (k *Kind) Create(ctx context.Context, object *unstructured.Unstructured) fi
 		refused, _ := k.rules().Validate(ctx, nil, k.structural, object.Object, nil, celconfig.RuntimeCELCostBudget)
 		errs = append(errs, refused...)
 	}
-	return sorted(errs)
+	return errs
 }
 
 // Update returns why the API server would refuse to change old into the object. It fills in the

@@ -18,15 +18,12 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel/model"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
 	"sigs.k8s.io/yaml"
+
+	checks "github.com/goshawk-dev/goshawk/internal/schema"
 )
 
 // definition is a CRD with its schema, as the API server prepares it.
@@ -34,8 +31,6 @@ type definition struct {
 	crd        *apiextensionsv1.CustomResourceDefinition
 	version    apiextensionsv1.CustomResourceDefinitionVersion
 	structural *schema.Structural
-	validator  validation.SchemaValidator
-	rules      *cel.Validator
 }
 
 // definitions returns the CRDs, by kind.
@@ -66,10 +61,6 @@ func definitions(t *testing.T) map[string]*definition {
 		if d.structural, err = schema.NewStructural(&internal); err != nil {
 			t.Fatal(err)
 		}
-		if d.validator, _, err = validation.NewSchemaValidator(&internal); err != nil {
-			t.Fatal(err)
-		}
-		d.rules = cel.NewValidator(d.structural, true, celconfig.PerCallLimit)
 		byKind[d.crd.Spec.Names.Kind] = d
 	}
 	return byKind
@@ -78,19 +69,12 @@ func definitions(t *testing.T) map[string]*definition {
 // faults returns what the API server finds wrong with an object.
 func (d *definition) faults(t *testing.T, o *unstructured.Unstructured) []string {
 	t.Helper()
-	stored := o.DeepCopy()
-	defaulting.Default(stored.Object, d.structural)
+	kinds, err := checks.Kinds()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var found []string
-	for _, unknown := range pruning.PruneWithOptions(stored.DeepCopy().Object, d.structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
-		found = append(found, "unknown field "+unknown)
-	}
-	errs := validation.ValidateCustomResource(nil, stored.Object, d.validator)
-	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, d.structural, stored.Object)...)
-	if len(errs) == 0 && d.rules != nil {
-		broken, _ := d.rules.Validate(t.Context(), field.NewPath(""), d.structural, stored.Object, nil, celconfig.RuntimeCELCostBudget)
-		errs = append(errs, broken...)
-	}
-	for _, err := range errs {
+	for _, err := range kinds[d.crd.Spec.Names.Kind].Stored(t.Context(), o.DeepCopy()) {
 		found = append(found, err.Error())
 	}
 	return found
@@ -118,7 +102,7 @@ func TestInvalidStatesAreFound(t *testing.T) {
 		edit func(o map[string]any)
 		want string
 	}{
-		"an unknown field":   {func(o map[string]any) { o["status"].(map[string]any)["stage"] = "x" }, "unknown field status.stage"},
+		"an unknown field":   {func(o map[string]any) { o["status"].(map[string]any)["stage"] = "x" }, "status.stage: Forbidden: unknown field"},
 		"an unknown state":   {func(o map[string]any) { o["status"].(map[string]any)["state"] = "Walking" }, "Unsupported value"},
 		"a long message":     {func(o map[string]any) { o["status"].(map[string]any)["pauseMessage"] = strings.Repeat("x", 1<<16) }, "Too long"},
 		"a rule of the spec": {func(o map[string]any) { o["spec"].(map[string]any)["errorBudget"] = map[string]any{} }, "errorBudget needs percent"},
