@@ -114,7 +114,7 @@ func StatusOf(w StatusWorld) Status {
 		Removes: len(r.Spec.Update.Remove) > 0,
 		State:   cmp.Or(r.Status.State, v1alpha1.RolloutCreating), Outcome: outcomeOf(r),
 		StartedAt: r.Status.StartedAt, FinishedAt: r.Status.FinishedAt, Failures: r.Status.Failures,
-		NotCompared: w.NotCompared, Forecast: forecast(r, w.Now),
+		NotCompared: w.NotCompared, Forecast: forecast(r, w.Groups, w.Now),
 	}
 	if r.Status.Plan != nil {
 		s.PlanHash = r.Status.Plan.Hash

@@ -40,8 +40,9 @@ type Forecast struct {
 const sampleSize = 3
 
 // forecast returns when a rollout is expected to open all its groups and to reach the threshold of
-// the last one, or why that cannot be said. It returns nil if the rollout has ended.
-func forecast(r *v1alpha1.Rollout, now time.Time) *Forecast {
+// the last one, or why that cannot be said. It returns nil if the rollout has ended. Members that
+// had the content when their group opened took no time; without the groups they are not known.
+func forecast(r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, now time.Time) *Forecast {
 	s := &r.Status
 	none := func(format string, args ...any) *Forecast { return &Forecast{None: fmt.Sprintf(format, args...)} }
 	switch {
@@ -63,7 +64,7 @@ func forecast(r *v1alpha1.Rollout, now time.Time) *Forecast {
 	case rollout.AcceptsTargets(r, now):
 		return none("targets that appear later join the rollout (spec.dynamic)")
 	}
-	p := paceOf(r, opened, now)
+	p := paceOf(r, opened, alreadyThere(groups, s.Groups[opened-1].Name), now)
 	last, event := p.lastAhead()
 	g := &s.Groups[opened-1]
 	if p.hasReached(g) && last == opened-1 {
@@ -82,6 +83,17 @@ func forecast(r *v1alpha1.Rollout, now time.Time) *Forecast {
 	}
 	f.Event = event
 	return f
+}
+
+// alreadyThere returns how many members of a group had the content when it opened.
+func alreadyThere(groups []*v1alpha1.DeploymentGroup, name string) int32 {
+	n := 0
+	for _, g := range groups {
+		if g.Spec.Group == name {
+			n += marked(g.Status.AlreadyThere)
+		}
+	}
+	return int32(n)
 }
 
 // openedGroups returns how many groups have opened. Groups open in order.
@@ -123,8 +135,9 @@ type pace struct {
 }
 
 // paceOf returns the pace so far. Times in which the maintenance window was closed do not count,
-// and neither do groups behind which the rollout was paused.
-func paceOf(r *v1alpha1.Rollout, opened int, now time.Time) *pace {
+// and neither do groups behind which the rollout was paused. there is the number of members of the
+// last open group that had the content before.
+func paceOf(r *v1alpha1.Rollout, opened int, there int32, now time.Time) *pace {
 	p := &pace{rollout: r, opened: opened, now: now}
 	groups, w := r.Status.Groups, r.Spec.Update.MaintenanceWindow
 	for i := range opened - 1 {
@@ -135,11 +148,10 @@ func paceOf(r *v1alpha1.Rollout, opened int, now time.Time) *pace {
 	}
 	g := &groups[opened-1]
 	p.elapsed = max(window.OpenTime(w, g.OpenedAt.Time, now), 0)
-	if need := p.needed(g); g.Succeeded > 0 && g.Succeeded >= min(sampleSize, need) {
-		p.own = max(p.elapsed, time.Duration(float64(p.elapsed)*float64(need)/float64(g.Succeeded)))
-		if !p.hasReached(g) {
-			p.samples = append(p.samples, p.own)
-		}
+	updated, need := g.Succeeded-min(there, g.Succeeded), p.needed(g)-there
+	if updated > 0 && updated >= min(sampleSize, need) && p.elapsed >= time.Second && !p.hasReached(g) {
+		p.own = time.Duration(float64(p.elapsed) * float64(need) / float64(updated))
+		p.samples = append(p.samples, p.own)
 	}
 	slices.Sort(p.samples)
 	return p

@@ -89,9 +89,7 @@ func orderOf(w *StatusWorld, other *OtherRollout) string {
 func supersededOf(groups []*v1alpha1.DeploymentGroup) *Superseded {
 	s := Superseded{}
 	for _, g := range groups {
-		for _, b := range g.Status.Superseded {
-			s.Targets += bits.OnesCount8(b)
-		}
+		s.Targets += marked(g.Status.Superseded)
 		for _, by := range g.Status.SupersededBy {
 			s.By = append(s.By, by.Name)
 		}
@@ -102,4 +100,13 @@ func supersededOf(groups []*v1alpha1.DeploymentGroup) *Superseded {
 	slices.Sort(s.By)
 	s.By = slices.Compact(s.By)
 	return &s
+}
+
+// marked returns how many members a bitmap marks.
+func marked(bitmap []byte) int {
+	n := 0
+	for _, b := range bitmap {
+		n += bits.OnesCount8(b)
+	}
+	return n
 }

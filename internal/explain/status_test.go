@@ -89,10 +89,35 @@ func TestForecast(t *testing.T) {
 			if tc.edit != nil {
 				tc.edit(r)
 			}
-			if diff := cmp.Diff(tc.want, forecast(r, noon)); diff != "" {
+			if diff := cmp.Diff(tc.want, forecast(r, nil, noon)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Five of the ten members had the content when the group opened, which took them no time. Of the
+// others, three succeeded in ten minutes, and a fourth one is needed.
+func TestForecastDoesNotCountMembersThatHadTheContentBefore(t *testing.T) {
+	percent := int32(90)
+	r := &v1alpha1.Rollout{Spec: v1alpha1.RolloutSpec{SuccessThreshold: &percent}, Status: v1alpha1.RolloutStatus{
+		State: v1alpha1.RolloutRunning, StartedAt: microAgo(10), Groups: []v1alpha1.GroupStatus{groupOf("a", 10, 7), groupOf("c", -1, 0)}}}
+	groups := []*v1alpha1.DeploymentGroup{
+		{Spec: v1alpha1.DeploymentGroupSpec{Group: "a"}, Status: v1alpha1.DeploymentGroupStatus{AlreadyThere: []byte{0b00111110}}},
+		{Spec: v1alpha1.DeploymentGroupSpec{Group: "c"}, Status: v1alpha1.DeploymentGroupStatus{AlreadyThere: []byte{0xff, 0xff}}},
+	}
+	tooFew := &Forecast{None: "only 7 of 10 targets of group a have succeeded"}
+	if diff := cmp.Diff(tooFew, forecast(r, groups, noon)); diff != "" {
+		t.Errorf("two updated members (-want +got):\n%s", diff)
+	}
+	r.Status.Groups[0].Counts = v1alpha1.Counts{Targets: 10, Succeeded: 8, Pending: 2}
+	want := &Forecast{Event: "group c, the last one, reaches 90 percent", At: in(17), Basis: "group a takes 13 min 20 s at its pace so far; 1 group has not opened"}
+	if diff := cmp.Diff(want, forecast(r, groups, noon)); diff != "" {
+		t.Errorf("three updated members (-want +got):\n%s", diff)
+	}
+	r.Status.Groups[0].OpenedAt = &metav1.Time{Time: noon}
+	if got := forecast(r, groups, noon); got.None == "" {
+		t.Errorf("a group that has just opened: %+v", got)
 	}
 }
 
