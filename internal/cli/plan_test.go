@@ -13,6 +13,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -163,5 +164,34 @@ func TestPlanOfManifestsThatTheServerRefuses(t *testing.T) {
 	golden(t, "plan/wrong.txt", got.errOut)
 	if got := w.run("plan"); got.code != CodeUsage {
 		t.Errorf("without -f: exit code %d, %s", got.code, got.errOut)
+	}
+}
+
+// BenchmarkPlanOf100000ExportedTargets reads the export and plans a rollout to all targets.
+func BenchmarkPlanOf100000ExportedTargets(b *testing.B) {
+	var all []client.Object
+	for i := range 100_000 {
+		all = append(all, objects.Target(fmt.Sprintf("dev-%06d", i), func(t *v1alpha1.Target) {
+			t.Labels = map[string]string{"country": "de", "site": fmt.Sprint(i % 100)}
+			t.Spec.Type = "gateway"
+			t.Status.Attributes = map[string]v1alpha1.AttributeValue{"hw": "B"}
+			t.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready"}}
+		}))
+	}
+	file := filepath.Join(b.TempDir(), "fleet.json")
+	out, err := os.Create(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := writeExport(out, all, nil); err != nil {
+		b.Fatal(err)
+	}
+	w := &world{now: noon, connectErr: fmt.Errorf("no cluster"), environment: map[string]string{}}
+	for b.Loop() {
+		var printed, errOut bytes.Buffer
+		o := w.options(genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &printed, ErrOut: &errOut})
+		if code := Run(b.Context(), newCommand(o), &errOut, []string{"plan", "-f", manifests + "base", "--targets", file}); code != 0 {
+			b.Fatal(errOut.String())
+		}
 	}
 }

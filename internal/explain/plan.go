@@ -69,7 +69,7 @@ type RolloutPlan struct {
 	// Waits is what the rollout waits for; nil if it starts at once.
 	Waits  *Wait       `json:"waits,omitempty"`
 	Window *WindowPlan `json:"window,omitempty"`
-	// Settings that matter to the pace of the rollout, by field.
+	// Settings that matter to the selection and to the pace of the rollout, by field.
 	Settings []Setting     `json:"settings,omitempty"`
 	Groups   []GroupPlan   `json:"groups,omitempty"`
 	Outcome  *PlanOutcome  `json:"outcome,omitempty"`
@@ -309,7 +309,8 @@ func (s *simulation) autoAssignmentPlan(a *v1alpha1.AutoAssignment, change strin
 	return p
 }
 
-// settingsOf returns the fields that limit the pace and the damage of a rollout.
+// settingsOf returns the fields that say which targets a rollout updates, and that limit its pace
+// and the damage.
 func settingsOf(spec *v1alpha1.RolloutSpec) []Setting {
 	var out []Setting
 	add := func(field string, is bool, format string, args ...any) {
@@ -318,6 +319,13 @@ func settingsOf(spec *v1alpha1.RolloutSpec) []Setting {
 		}
 	}
 	u := &spec.Update
+	if t := spec.TargetSelector; t != nil {
+		if q, err := query.Compile(v1alpha1.Selection{TargetSelector: t}, nil); err == nil {
+			add("targetSelector", q.String() != "", "%s", q)
+		}
+	}
+	add("targetExpression", spec.TargetExpression != "", "%s", strings.Join(strings.Fields(spec.TargetExpression), " "))
+	add("groupOrder", spec.GroupOrder == v1alpha1.GroupOrderName, "%s", spec.GroupOrder)
 	add("state", spec.State != "" && spec.State != v1alpha1.IntentRunning, "%s", spec.State)
 	if spec.StartAt != nil {
 		add("startAt", true, "%s", stamp(spec.StartAt.Time))
