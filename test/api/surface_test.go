@@ -112,7 +112,7 @@ var shown = map[string]struct {
 		kind: "Target", spec: `{type: gateway-v2, hold: true}`, status: `{updateStatus: InSync, controllerID: "ABC:123", installed: {distributionSet: firmware-2-1},
 			actions: [{id: 1, source: {kind: Rollout, name: a}, distributionSet: a, state: Error, failureMessage: older}, {id: 2, source: {kind: Rollout, name: b}, removal: "removal of app 1.2 and 2 more", state: Error, failureMessage: disk-full, warning: true}], conditions: [` + condition("Consistent", "True", "UpdateSucceeded") + "," + condition("Ready", "True", "Ready") + `]}`,
 		narrow: []string{"NAME", "STATUS", "INSTALLED", "UPDATE", "ACTION", "CONSISTENT", "SEEN WITHIN"},
-		wide:   []string{"NAME", "STATUS", "INSTALLED", "UPDATE", "ACTION", "CONSISTENT", "SEEN WITHIN", "ONLINE", "INSTALLED SOURCE", "HOLD", "TYPE", "CONTROLLER ID", "READY", "FAILURE", "WARNING", "AGE"},
+		wide:   []string{"NAME", "STATUS", "INSTALLED", "UPDATE", "ACTION", "CONSISTENT", "SEEN WITHIN", "ONLINE", "INSTALLED SOURCE", "HOLD", "TYPE", "CONTROLLER ID", "READY", "REASON", "FAILURE", "WARNING", "AGE"},
 	},
 	"grollout": {
 		kind: "Rollout", status: `{state: Running, update: firmware-2-1, targets: {targets: 40, scheduled: 0, pending: 17, inProgress: 5, succeeded: 12, failed: 3, canceled: 0, skipped: 2, removed: 1}, plan: {hash: "sha256:` + hash64 + `"},
@@ -125,7 +125,7 @@ var shown = map[string]struct {
 	"tinv": {
 		kind: "TargetInventory", status: `{contentsHash: "` + hash64 + `", truncated: 3, conditions: [` + condition("Ready", "True", "Ready") + `]}`,
 		narrow: []string{"NAME", "CONTENTS", "TRUNCATED", "CHANGED", "AGE"},
-		wide:   []string{"NAME", "CONTENTS", "TRUNCATED", "CHANGED", "READY", "AGE"},
+		wide:   []string{"NAME", "CONTENTS", "TRUNCATED", "CHANGED", "READY", "REASON", "AGE"},
 	},
 	"dgroup": {
 		kind: "DeploymentGroup", status: `{state: Running, targets: 2, counts: {targets: 2, succeeded: 1}}`,
@@ -148,11 +148,11 @@ var shown = map[string]struct {
 var rows = map[string]string{
 	"swmod":      "os linux 6.6.1 true True InUse why",
 	"distset":    "2.1 true 12 7 False DistributionSetInvalid firmware True why",
-	"tgt":        "InSync firmware-2-1 removal of app 1.2 and 2 more Error True true gateway-v2 ABC:123 True disk-full true",
+	"tgt":        "InSync firmware-2-1 removal of app 1.2 and 2 more Error True true gateway-v2 ABC:123 True Ready disk-full true",
 	"grollout":   "Running 2 of 5 37 0 17 5 12 3 0 firmware-2-1 2 1 True Progressing " + hash64[:12] + " devices",
 	"dgroup":     "group-1 0 Running 2 r",
 	"autoassign": "firmware-2-1 Running 9 1 2 0 True Running why",
-	"tinv":       hash64 + " 3 True",
+	"tinv":       hash64 + " 3 True Ready",
 	"devacc":     "12 20000 False SecretNotFound why",
 }
 
