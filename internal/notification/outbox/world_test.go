@@ -67,7 +67,7 @@ func newSystem(t *testing.T) *system {
 		},
 	}
 	s.receiver.arrived = func() { s.interaction() }
-	s.server = fakes.Server(t).WithReturnManagedFields().Build()
+	s.server = fakes.Server(t).Build()
 	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "receiver"}, Data: s.secret(firstKey)})
 	return s
 }
@@ -254,6 +254,8 @@ type receiver struct {
 	answer func(w http.ResponseWriter, r *http.Request, e *event.Event) int
 	ids    map[string]bool
 	events []event.Event
+	// decisions are those of the events, as "object decision group".
+	decisions []string
 	// requests counts requests, with those that were not accepted.
 	requests   int
 	signatures []string
@@ -297,6 +299,8 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	if !r.ids[e.ID()] {
 		r.ids[e.ID()] = true
 		r.events = append(r.events, e)
+		data := dataOf(&e)
+		r.decisions = append(r.decisions, strings.TrimSpace(data.Name+" "+data.Decision+" "+data.Group))
 	}
 }
 
@@ -317,15 +321,11 @@ func (r *receiver) requestCount() int {
 	return r.requests
 }
 
-// has returns the accepted decisions as "object decision group".
-func (r *receiver) has() (all []string) {
+// has returns the accepted decisions.
+func (r *receiver) has() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := range r.events {
-		data := dataOf(&r.events[i])
-		all = append(all, strings.TrimSpace(data.Name+" "+data.Decision+" "+data.Group))
-	}
-	return all
+	return slices.Clone(r.decisions)
 }
 
 func dataOf(e *event.Event) (data notification.Data) {
