@@ -152,6 +152,8 @@ func (p *planPrinter) rolloutFacts(r *explain.RolloutPlan) [][]string {
 	rows := [][]string{{"plan", p.code(textOrNone(r.Hash))}}
 	if r.HasStarted {
 		rows = append(rows, []string{"start", fmt.Sprintf("has started (%s): the groups are frozen", r.State)})
+	} else if r.State == v1alpha1.RolloutStopped || r.State == v1alpha1.RolloutStopping {
+		rows = append(rows, []string{"start", "never: the rollout is stopped"})
 	} else if r.Waits == nil {
 		rows = append(rows, []string{"start", "at once"})
 	} else if w := r.Waits; w.Reason == v1alpha1.ReasonAwaitingApproval {

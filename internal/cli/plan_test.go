@@ -71,6 +71,7 @@ func TestPlan(t *testing.T) {
 		"base.yaml":        {"-f", manifests + "base", "-o", "yaml"},
 		"changed.txt":      {"-f", manifests + "changed"},
 		"changed.markdown": {"-f", manifests + "changed", "-o", "markdown"},
+		"ends.txt":         {"-f", manifests + "ends"},
 		"kustomize.txt":    {"-k", manifests + "kustomize"},
 		"approval.txt":     {"-f", manifests + "base", "--require-approval"},
 		"help.txt":         {"--help"},

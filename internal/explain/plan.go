@@ -290,7 +290,7 @@ func (s *simulation) autoAssignmentPlan(a *v1alpha1.AutoAssignment, change strin
 	}
 	key := client.ObjectKeyFromObject(a)
 	for _, t := range population {
-		if s.index.Selects(key, t) {
+		if grouping.CanBePlanned(t) && s.index.Selects(key, t) {
 			p.Members = append(p.Members, v1alpha1.TargetName(t.Name))
 		}
 	}

@@ -146,6 +146,9 @@ func (s *simulation) overlaid(old, manifest client.Object) (client.Object, strin
 	next.SetAnnotations(now.GetAnnotations())
 	if spec.IsValid() && !equality.Semantic.DeepEqual(spec.Interface(), oldSpec.Interface()) {
 		reflect.ValueOf(next).Elem().FieldByName("Spec").Set(spec)
+		if unreadable := reflect.ValueOf(next).Elem().FieldByName("Unreadable"); unreadable.IsValid() {
+			unreadable.SetZero() // the manifest was accepted, so the object can be decoded
+		}
 		next.SetGeneration(old.GetGeneration() + 1)
 	}
 	return next, Changed
