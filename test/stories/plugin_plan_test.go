@@ -14,6 +14,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/cli"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 	"github.com/goshawk-dev/goshawk/internal/explain"
@@ -128,5 +129,38 @@ spec: {update: {remove: [{group: g, name: old, version: "1", type: app}]}, stabi
 	}
 	if why.Now.Kind != offer.Nothing || why.Now.Code == "" || len(why.Updates) < 3 {
 		t.Errorf("a device that is offered nothing: %+v", why)
+	}
+}
+
+// What the plugin says a device gets is what the device then gets: the same action of the same set.
+func TestWhyOfThePluginIsWhatTheDeviceGets(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Set("firmware-1", "1.0")
+	names := w.Targets("device", 2, nil)
+	w.ApplySpec("Rollout", "firmware-1", `{update: {distributionSet: firmware-1}, stabilizationSeconds: 1, groupOrder: Name, groupCount: 2}`)
+	w.EventuallyRollout("firmware-1", "has opened its first group", func(r *v1alpha1.Rollout) bool {
+		return len(r.Status.Groups) == 2 && r.Status.Groups[0].OpenedAt != nil && r.Status.Groups[1].OpenedAt == nil
+	})
+	why := func(name string) (why explain.WhyTarget) {
+		if err := json.Unmarshal([]byte(plugin(t, w, "why", name, "-o", "json")), &why); err != nil {
+			t.Fatal(err)
+		}
+		return why
+	}
+	first, second := why(names[0]), why(names[1])
+	if second.Now.Kind != offer.Nothing || second.Now.Code != "GroupNotOpen" || second.Next == nil || second.Next.Change == nil || second.Next.Change.Field != "spec.advance" {
+		t.Errorf("the target of the second group: %+v", second)
+	}
+	if first.Now.Kind != offer.Deploy || first.Now.Update != "firmware-1" {
+		t.Fatalf("the target of the open group: %+v", first.Now)
+	}
+	w.Devices(devicesim.Obedient, names[0])
+	w.EventuallyTarget(names[0], "has the action that the plugin named", func(target *v1alpha1.Target) bool {
+		a := action.ByID(&target.Status, first.Now.ActionID)
+		return a != nil && a.DistributionSet == "firmware-1" && a.State == v1alpha1.ActionFinished
+	})
+	if done := why(names[0]); done.Installed != "firmware-1" || len(done.Actions) != 1 || done.Actions[0].State != v1alpha1.ActionFinished {
+		t.Errorf("after the update: %+v", done)
 	}
 }
