@@ -134,13 +134,13 @@ func TestADeviceThatNeverPollsFailsAfterTheStartDeadline(t *testing.T) {
 	present, absent := w.Targets("present", 3, nil), w.Targets("absent", 1, nil)
 	w.Devices(devicesim.Obedient, present...)
 	w.ApplySpec("Rollout", "firmware-2", `
-  update: {distributionSet: firmware-2, startDeadlineSeconds: 8}
+  update: {distributionSet: firmware-2, startDeadlineSeconds: 16}
   stabilizationSeconds: 1
 `)
 	opened := w.EventuallyRollout("firmware-2", "has updated the present devices", succeeded(3)).Status.Groups[0].OpenedAt
 	w.CommitRollout("firmware-2", "spec: {state: Paused}")
 	w.EventuallyRollout("firmware-2", "is paused", world.InState(v1alpha1.RolloutPaused))
-	time.Sleep(time.Until(opened.Add(10 * time.Second)))
+	time.Sleep(time.Until(opened.Add(18 * time.Second)))
 	if got := w.Rollout("firmware-2").Status.Targets; got.Pending != 1 {
 		t.Errorf("while it is paused, counts are %+v", got)
 	}
