@@ -138,7 +138,7 @@ func (s *simulation) overlaid(old, manifest client.Object) (client.Object, strin
 		return now, New
 	}
 	spec, oldSpec := reflect.ValueOf(now).Elem().FieldByName("Spec"), reflect.ValueOf(old).Elem().FieldByName("Spec")
-	if spec.IsValid() && equality.Semantic.DeepEqual(spec.Interface(), oldSpec.Interface()) && sameLabels(old.GetLabels(), now.GetLabels()) {
+	if spec.IsValid() && equality.Semantic.DeepEqual(spec.Interface(), oldSpec.Interface()) && equality.Semantic.DeepEqual(old.GetLabels(), now.GetLabels()) {
 		return old, Unchanged
 	}
 	next := old.DeepCopyObject().(client.Object)
@@ -152,10 +152,6 @@ func (s *simulation) overlaid(old, manifest client.Object) (client.Object, strin
 		next.SetGeneration(old.GetGeneration() + 1)
 	}
 	return next, Changed
-}
-
-func sameLabels(a, b map[string]string) bool {
-	return equality.Semantic.DeepEqual(a, b)
 }
 
 // reconcileContent gives new and changed targets, modules and sets the status that their

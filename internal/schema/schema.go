@@ -10,7 +10,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -39,12 +38,11 @@ import (
 
 // Kind checks the objects of one kind.
 type Kind struct {
-	// Name of the kind, and its resource as in the URL of the API.
-	Name, Resource string
-	apiVersion     string
-	structural     *structuralschema.Structural
-	validator      validation.SchemaValidator
-	rules          func() *cel.Validator
+	apiVersion string
+	structural *structuralschema.Structural
+	validator  validation.SchemaValidator
+	// rules compiles the CEL rules at the first call.
+	rules func() *cel.Validator
 }
 
 // Kinds returns the kinds of the embedded CustomResourceDefinitions, by name.
@@ -59,54 +57,38 @@ var Kinds = sync.OnceValues(func() (map[string]*Kind, error) {
 		if err != nil {
 			return nil, err
 		}
-		k, err := read(data)
+		kind, k, err := read(data)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		kinds[k.Name] = k
+		kinds[kind] = k
 	}
 	return kinds, nil
 })
 
-func read(data []byte) (*Kind, error) {
+// read returns a kind and its name.
+func read(data []byte) (string, *Kind, error) {
 	var definition apiextensionsv1.CustomResourceDefinition
 	if err := yaml.UnmarshalStrict(data, &definition); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	version := definition.Spec.Versions[0]
 	var props apiextensions.JSONSchemaProps
 	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema, &props, nil); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	structural, err := structuralschema.NewStructural(&props)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	validator, _, err := validation.NewSchemaValidator(&props)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return &Kind{
-		Name: definition.Spec.Names.Kind, Resource: definition.Spec.Names.Plural, apiVersion: definition.Spec.Group + "/" + version.Name,
-		structural: structural, validator: validator,
+	return definition.Spec.Names.Kind, &Kind{
+		apiVersion: definition.Spec.Group + "/" + version.Name, structural: structural, validator: validator,
 		rules: sync.OnceValue(func() *cel.Validator { return cel.NewValidator(structural, true, celconfig.PerCallLimit) }),
 	}, nil
-}
-
-// KindNames returns the names of all kinds, sorted.
-func KindNames() ([]string, error) {
-	kinds, err := Kinds()
-	return slices.Sorted(maps.Keys(kinds)), err
-}
-
-// Default fills in the defaults of an object, in place, and removes unknown fields. It returns the
-// paths of the unknown fields, sorted.
-func (k *Kind) Default(object *unstructured.Unstructured) []string {
-	unknown := pruning.PruneWithOptions(object.Object, k.structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
-	defaulting.PruneNonNullableNullsWithoutDefaults(object.Object, k.structural)
-	defaulting.Default(object.Object, k.structural)
-	slices.Sort(unknown)
-	return unknown
 }
 
 // Create returns why the API server would refuse to create the object, with strict field
