@@ -238,9 +238,13 @@ func TestTheRightsPageNamesEveryCondition(t *testing.T) {
 // TestLinksInThePagesExist checks that every relative link of the pages leads to a file and, if it
 // has an anchor, to a heading.
 func TestLinksInThePagesExist(t *testing.T) {
-	pages := append(files(t, filepath.Join(root, "docs"), ".md"), filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md"))
-	for _, page := range pages {
-		for _, m := range regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]+))?\)`).FindAllStringSubmatch(read(t, page), -1) {
+	others := []string{"CONTRIBUTING.md", "examples/README.md", "config/rbac/README.md"}
+	list := pages(t)
+	for _, page := range others {
+		list = append(list, filepath.Join(root, page))
+	}
+	for _, page := range list {
+		for _, m := range link.FindAllStringSubmatch(read(t, page), -1) {
 			target := page
 			if m[1] != "" {
 				target = filepath.Join(filepath.Dir(page), m[1])
