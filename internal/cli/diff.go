@@ -100,38 +100,61 @@ type differ struct {
 
 // both compares two sources of plans.
 func (d *differ) both(ctx context.Context, before, after string) ([]explain.PlanDiff, error) {
-	oldPlans, oldObjects, err := d.load(ctx, before, nil)
+	older, err := d.load(ctx, before)
 	if err != nil {
 		return nil, err
 	}
-	newPlans, _, err := d.load(ctx, after, oldObjects)
+	newer, err := d.load(ctx, after)
+	if err != nil {
+		return nil, err
+	}
+	oldPlans, err := d.plans(older, newer.manifests, nil)
+	if err != nil {
+		return nil, err
+	}
+	newPlans, err := d.plans(newer, older.manifests, older.manifests)
 	if err != nil {
 		return nil, err
 	}
 	return compare(oldPlans, newPlans), nil
 }
 
-// load returns the plans that a file has, or those of the manifests in a file or directory. Objects
-// of before that the manifests do not have are deleted.
-func (d *differ) load(ctx context.Context, path string, before []applied) (map[string]*explain.Plan, []applied, error) {
+// source is where one side of a comparison comes from.
+type source struct {
+	// saved are the plans of a file; nil for manifests.
+	saved     []explain.Plan
+	manifests []applied
+	present   func(string) ([]client.Object, error)
+}
+
+// load returns the plans that a file has, or the manifests in a file or directory.
+func (d *differ) load(ctx context.Context, path string) (source, error) {
 	if plans := savedPlans(path); plans != nil {
-		return byNamespace(plans), nil, nil
+		return source{saved: plans}, nil
 	}
 	documents, err := manifest.Read([]string{path}, d.o.In)
 	if err != nil {
-		return nil, nil, err
+		return source{}, err
 	}
 	present, err := d.world.reader(ctx, d.o)
 	if err != nil {
-		return nil, nil, err
+		return source{}, err
 	}
 	all, err := d.accepted(ctx, documents, present)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
+		return source{}, fmt.Errorf("%s: %w", path, err)
 	}
-	all = withDeleted(all, before)
-	plans, err := d.world.plans(d.o, all, without(present, before, all), explain.MakePlan)
-	return byNamespace(plans), all, err
+	return source{manifests: all, present: present}, nil
+}
+
+// plans returns the plans of a source, also for the namespaces that only the other one has. Objects
+// of before that the manifests do not have are deleted.
+func (d *differ) plans(s source, other, before []applied) (map[string]*explain.Plan, error) {
+	if s.saved != nil {
+		return byNamespace(s.saved), nil
+	}
+	plans, err := d.world.plans(d.o, withNamespaces(s.manifests, other), without(s.present, before, s.manifests), explain.MakePlan)
+	return byNamespace(plans), err
 }
 
 // accepted returns the manifests if the API server would accept all of them.
@@ -189,10 +212,10 @@ func savedPlans(path string) []explain.Plan {
 	return saved.Plans
 }
 
-// withDeleted adds the namespaces that only before has, so that the deletion of their objects is
-// planned.
-func withDeleted(all, before []applied) []applied {
-	for _, b := range before {
+// withNamespaces adds the namespaces that only other has, without manifests.
+func withNamespaces(all, other []applied) []applied {
+	all = slices.Clone(all)
+	for _, b := range other {
 		if !slices.ContainsFunc(all, func(a applied) bool { return a.namespace == b.namespace }) {
 			all = append(all, applied{namespace: b.namespace})
 		}

@@ -6,6 +6,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -61,6 +62,29 @@ func TestDiffHasExitCode2ForErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := w.run(append([]string{"diff"}, args...)...); got.code != CodeUsage || got.errOut == "" {
 				t.Errorf("exit code %d, errors %q", got.code, got.errOut)
+			}
+		})
+	}
+}
+
+// TestDiffOfANewNamespaceCountsItsTargetsOnBothSides has a side without manifests of the
+// namespace: the targets of the namespace are there before and after.
+func TestDiffOfANewNamespaceCountsItsTargetsOnBothSides(t *testing.T) {
+	empty := t.TempDir()
+	saved := filepath.Join(t.TempDir(), "empty.json")
+	if err := os.WriteFile(saved, []byte(`{"plans":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{
+		"the first manifests":                 {empty, manifests + "base"},
+		"the last manifests are gone":         {manifests + "base", empty},
+		"the first manifests, a saved plan":   {saved, manifests + "base"},
+		"no manifests any more, a saved plan": {manifests + "base", saved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := newWorld(t, countries()...).run(append([]string{"diff"}, args...)...)
+			if title := "Namespace fleet: 20 targets\n"; got.code != codeDifferent || !strings.HasPrefix(got.out, title) {
+				t.Errorf("exit code %d, %s; the difference is\n%s\nwant it to start with %q", got.code, got.errOut, got.out, title)
 			}
 		})
 	}

@@ -94,14 +94,14 @@ func (d *PlanDiff) IsEmpty() bool {
 	return len(d.Rollouts)+len(d.AutoAssignments)+len(d.NewWarnings)+len(d.GoneWarnings) == 0
 }
 
-// DiffPlans returns how one plan of a namespace differs from another one. A plan that is nil has
-// nothing in it.
+// DiffPlans returns how one plan of a namespace differs from another one. A plan that is nil has no
+// rollouts and auto-assignments, and the number of targets of the other one.
 func DiffPlans(before, after *Plan) PlanDiff {
 	if before == nil {
-		before = &Plan{}
+		before = &Plan{Targets: after.Targets}
 	}
 	if after == nil {
-		after = &Plan{}
+		after = &Plan{Targets: before.Targets}
 	}
 	d := PlanDiff{Namespace: cmp.Or(after.Namespace, before.Namespace), Targets: Sizes{before.Targets, after.Targets}}
 	d.Rollouts = diffSources(comparableRollouts(before.Rollouts), comparableRollouts(after.Rollouts))
