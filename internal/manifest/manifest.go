@@ -175,8 +175,11 @@ func items(list *Document) []Document {
 	return all
 }
 
+// isOurs reports whether an apiVersion is of the API group goshawk.dev, also if its version is
+// missing, which the API server refuses.
 func isOurs(apiVersion string) bool {
-	return strings.HasPrefix(apiVersion, v1alpha1.GroupVersion.Group+"/")
+	group, _, _ := strings.Cut(apiVersion, "/")
+	return group == v1alpha1.GroupVersion.Group
 }
 
 // shifted returns an error of a parser, which counts lines from the start of the document, with the

@@ -88,6 +88,16 @@ func TestDocumentThatCannotBeParsedNamesTheLine(t *testing.T) {
 	}
 }
 
+func TestManifestsOfTheGroupAreThoseWithAnyVersion(t *testing.T) {
+	for apiVersion, want := range map[string]int{
+		"goshawk.dev/v1alpha1": 1, "goshawk.dev/v9": 1, "goshawk.dev/": 1, "goshawk.dev": 1, "goshawk.device/v1": 0, "v1": 0, "argoproj.io/v1alpha1": 0,
+	} {
+		if documents := Parse("f.yaml", []byte("apiVersion: "+apiVersion+"\nkind: Rollout\nmetadata: {name: a}\n")); len(documents) != want {
+			t.Errorf("%s: %d documents, want %d", apiVersion, len(documents), want)
+		}
+	}
+}
+
 func TestDirectoriesAreReadInTheOrderOfPaths(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
