@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -86,27 +88,46 @@ func addGroup(root *cobra.Command, id, title string, commands ...*cobra.Command)
 	root.AddCommand(commands...)
 }
 
-// checkArguments makes the errors about the arguments usage errors that people understand.
+// checkArguments makes the errors about the arguments usage errors that people understand, and
+// refuses arguments and flags that are empty.
 func checkArguments(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(c *cobra.Command, args []string) error {
-			switch err := check(c, args); {
-			case err == nil:
-				return nil
-			case !c.HasParent():
-				return usageError(c, unknownCommand(c, args[0]))
-			case len(args) == 0:
-				return usageError(c, fmt.Errorf("an argument is missing: %s", c.UseLine()))
-			case len(c.ValidArgs) > 0:
-				return usageError(c, fmt.Errorf("%q is not one of %s", strings.Join(args, " "), strings.Join(c.ValidArgs, ", ")))
-			default:
-				return usageError(c, fmt.Errorf("too many or too few arguments: %s", c.UseLine()))
-			}
+	check := c.Args
+	if check == nil {
+		check = cobra.ArbitraryArgs
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		switch err := check(c, args); {
+		case err == nil:
+			return emptyValues(c, args)
+		case !c.HasParent():
+			return usageError(c, unknownCommand(c, args[0]))
+		case len(args) == 0:
+			return usageError(c, fmt.Errorf("an argument is missing: %s", c.UseLine()))
+		case len(c.ValidArgs) > 0:
+			return usageError(c, fmt.Errorf("%q is not one of %s", strings.Join(args, " "), strings.Join(c.ValidArgs, ", ")))
+		default:
+			return usageError(c, fmt.Errorf("too many or too few arguments: %s", c.UseLine()))
 		}
 	}
 	for _, child := range c.Commands() {
 		checkArguments(child)
 	}
+}
+
+// emptyValues returns an error about an argument or a flag of the command without a value, which a
+// script gives if a variable is not set: a filter without a value would select everything.
+func emptyValues(c *cobra.Command, args []string) error {
+	if slices.Contains(args, "") {
+		return usageError(c, fmt.Errorf("an argument is empty: %s", c.UseLine()))
+	}
+	var err error
+	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		// Everything is selected by an empty selector, as with kubectl.
+		if err == nil && f.Changed && f.Value.Type() == "string" && f.Value.String() == "" && f.Name != "selector" {
+			err = usageError(c, fmt.Errorf("--%s is empty: give a value, or leave out the flag", f.Name))
+		}
+	})
+	return err
 }
 
 // unknownCommand returns the error about a command that does not exist, with similar ones.

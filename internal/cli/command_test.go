@@ -20,7 +20,15 @@ func TestWrongCommandLinesSayWhereTheHelpIs(t *testing.T) {
 		"an unknown flag":     {[]string{"version", "--nonsense"}, "error: unknown flag: --nonsense\nsee `kubectl goshawk version --help`\n"},
 		"an unknown format": {[]string{"version", "-o", "xml"},
 			"error: invalid argument \"xml\" for \"-o, --output\" flag: it must be one of text, json, yaml\nsee `kubectl goshawk version --help`\n"},
-		"an argument too many": {[]string{"version", "one"}, "error: too many or too few arguments: kubectl goshawk version [flags]\nsee `kubectl goshawk version --help`\n"},
+		"an empty name":           {[]string{"status", ""}, "error: an argument is empty: kubectl goshawk status [ROLLOUT...] [flags]\nsee `kubectl goshawk status --help`\n"},
+		"an empty filter":         {[]string{"targets", "--rollout", ""}, "error: --rollout is empty: give a value, or leave out the flag\nsee `kubectl goshawk targets --help`\n"},
+		"an empty file name":      {[]string{"plan", "-f", "deploy", "--targets="}, "error: --targets is empty: give a value, or leave out the flag\nsee `kubectl goshawk plan --help`\n"},
+		"an empty reason":         {[]string{"invalidate", "firmware-2-1", "--type", "Soft", "--reason", ""}, "error: --reason is empty: give a value, or leave out the flag\nsee `kubectl goshawk invalidate --help`\n"},
+		"a name that is a path":   {[]string{"why", "a/b"}, "error: \"a/b\" cannot be the name of a Target: it may not contain '/'\n`kubectl get targets.goshawk.dev -n fleet` lists the names\n"},
+		"a name of another kind":  {[]string{"status", "target/gw-01"}, "error: \"target/gw-01\" cannot be the name of a Rollout: it may not contain '/'\n`kubectl get rollouts.goshawk.dev -n fleet` lists the names\n"},
+		"a name with an escape":   {[]string{"pause", "a%2f"}, "error: \"a%2f\" cannot be the name of a Rollout: it may not contain '%'\n`kubectl get rollouts.goshawk.dev -n fleet` lists the names\n"},
+		"a name that is a folder": {[]string{"targets", "--rollout", ".."}, "error: \"..\" cannot be the name of a Rollout: it may not be '..'\n`kubectl get rollouts.goshawk.dev -n fleet` lists the names\n"},
+		"an argument too many":    {[]string{"version", "one"}, "error: too many or too few arguments: kubectl goshawk version [flags]\nsee `kubectl goshawk version --help`\n"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -29,6 +37,13 @@ func TestWrongCommandLinesSayWhereTheHelpIs(t *testing.T) {
 				t.Errorf("code %d, output %q, errors %q; want code %d, errors %q", got.code, got.out, got.errOut, CodeUsage, tc.want)
 			}
 		})
+	}
+}
+
+func TestAnEmptySelectorSelectsEverything(t *testing.T) {
+	got := newWorld(t, objects.Target("gw-01")).run("targets", "-l", "")
+	if got.code != 0 || !strings.Contains(got.out, "gw-01") {
+		t.Errorf("code %d, output %q, errors %q", got.code, got.out, got.errOut)
 	}
 }
 

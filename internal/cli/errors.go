@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -91,6 +92,8 @@ func withFix(err error) error {
 		return fixed{err, "docs/rights.md lists the rights of each role; `kubectl auth whoami` prints the user"}
 	case apierrors.IsUnauthorized(err):
 		return fixed{err, "the cluster does not accept the credentials of the kubeconfig: log in again, or choose another user with --context"}
+	case errors.Is(err, context.DeadlineExceeded), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err):
+		return fixed{err, "the cluster did not answer in time: check the network, or raise --request-timeout"}
 	case errors.As(err, &request):
 		return fixed{err, "the cluster cannot be reached: check the address in the kubeconfig, the network, and --context"}
 	default:

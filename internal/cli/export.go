@@ -62,6 +62,9 @@ func newExportCommand(o *Options) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if len(objects) == 0 {
+			fmt.Fprintf(o.ErrOut, "namespace %s has no object of Goshawk, so the export is empty: choose another namespace with -n\n", namespace)
+		}
 		out := o.Out
 		if compress {
 			zip := gzip.NewWriter(o.Out)

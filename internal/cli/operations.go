@@ -292,7 +292,11 @@ func (o *Options) changeEach(ctx context.Context, f *changing, names []string, o
 		}
 	}
 	if len(failed) > 0 {
-		return &ExitError{Code: CodeError, Err: fmt.Errorf("%d of %d targets were not changed", len(failed), len(names))}
+		result := "cannot be changed"
+		if f.apply {
+			result = "were not changed"
+		}
+		return &ExitError{Code: CodeError, Err: fmt.Errorf("%d of %d targets %s", len(failed), len(names), result)}
 	}
 	return nil
 }

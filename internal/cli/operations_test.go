@@ -396,6 +396,13 @@ func TestTargetsAreHeldOneByOne(t *testing.T) {
 	}
 }
 
+func TestTargetsThatCannotBeHeldWithoutApply(t *testing.T) {
+	got := newWorld(t, objects.Target("gw-01")).answerRights().run("hold", "gw-01", "gw-02")
+	if want := "error: 1 of 2 targets cannot be changed\n"; got.code != CodeError || !strings.HasSuffix(got.errOut, want) {
+		t.Errorf("code %d, errors %q, want them to end with %q", got.code, got.errOut, want)
+	}
+}
+
 func TestOperationsHaveExamples(t *testing.T) {
 	for _, name := range []string{"approve", "start", "pause", "resume", "retry", "stop", "advance", "hold", "release", "invalidate"} {
 		got := newWorld(t).run(name, "--help")

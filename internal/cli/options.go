@@ -135,7 +135,11 @@ func (o *Options) configError(err error) error {
 	if err != nil && isGiven(o.Config.Context) {
 		return fixed{err, listContexts}
 	}
-	return err
+	if err != nil {
+		files := strings.Join(o.Config.ToRawKubeConfigLoader().ConfigAccess().GetLoadingPrecedence(), ", ")
+		return fixed{err, fmt.Sprintf("correct the kubeconfig (%s) or the flags: `kubectl config view` shows what kubectl reads of it", files)}
+	}
+	return nil
 }
 
 func newScheme() (*runtime.Scheme, error) {

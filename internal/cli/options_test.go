@@ -5,6 +5,7 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,11 @@ func TestKubeconfigsThatLeadToNoCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := filepath.Join(folder, "missing")
+	broken := filepath.Join(folder, "broken")
+	if err := os.WriteFile(broken, []byte("apiVersion: [\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fix := "correct the kubeconfig (%s) or the flags: `kubectl config view` shows what kubectl reads of it\n"
 	tests := map[string]struct {
 		kubeconfig string
 		args       []string
@@ -29,6 +35,9 @@ func TestKubeconfigsThatLeadToNoCluster(t *testing.T) {
 		"the file does not exist": {missing, nil, "error: no cluster is configured in " + missing + "\nset KUBECONFIG, or give --kubeconfig\n"},
 		"the context does not exist": {file, []string{"--context", "prod"},
 			"error: context \"prod\" does not exist\n`kubectl config get-contexts` lists the contexts\n"},
+		"the file is broken":             {broken, nil, fmt.Sprintf(fix, broken)},
+		"a timeout without a unit":       {file, []string{"--request-timeout", "soon"}, fmt.Sprintf(fix, file)},
+		"the time is over":               {file, []string{"--request-timeout", "1ns"}, "the cluster did not answer in time: check the network, or raise --request-timeout\n"},
 		"nothing listens at the address": {file, nil, "connect: connection refused\nthe cluster cannot be reached: check the address in the kubeconfig, the network, and --context\n"},
 		"nothing listens at --server":    {missing, []string{"--server", "http://127.0.0.1:1"}, "connection refused\nthe cluster cannot be reached: check the address in the kubeconfig, the network, and --context\n"},
 	}

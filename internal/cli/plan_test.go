@@ -143,6 +143,13 @@ func TestExportHasTheActionsThatDecide(t *testing.T) {
 	}
 }
 
+func TestExportOfAnEmptyNamespaceSaysSo(t *testing.T) {
+	got := newWorld(t).run("export")
+	if want := "namespace fleet has no object of Goshawk, so the export is empty: choose another namespace with -n\n"; got.code != 0 || got.out != "" || got.errOut != want {
+		t.Errorf("code %d, output %q, errors %q; want errors %q", got.code, got.out, got.errOut, want)
+	}
+}
+
 func TestExport(t *testing.T) {
 	w := newWorld(t, countries()[3:6]...)
 	got := w.run("export", "--attributes", "hw")

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -51,6 +52,10 @@ func (o *Options) getIsolated(ctx context.Context, object client.Object, name st
 	namespace, err := o.Namespace()
 	if err != nil {
 		return err
+	}
+	if wrong := content.IsPathSegmentName(name); len(wrong) > 0 {
+		return &ExitError{Code: CodeUsage, Err: fixed{fmt.Errorf("%q cannot be the name of a %s: it %s", name, kindOf(object), strings.Join(wrong, ", ")),
+			fmt.Sprintf("`kubectl get %s -n %s` lists the names", resourceOf(object), namespace)}}
 	}
 	err = decode.Reader(c).Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)
 	if apierrors.IsNotFound(err) {

@@ -43,9 +43,9 @@ func newWhyCommand(o *Options) *cobra.Command {
 	c.RunE = func(c *cobra.Command, args []string) error {
 		rollout := ""
 		if len(args) > 1 {
-			rollout = args[1]
+			rollout = withoutKind(args[1], rolloutKinds)
 		}
-		why, err := o.why(c.Context(), args[0], rollout)
+		why, err := o.why(c.Context(), withoutKind(args[0], targetKinds), rollout)
 		if err != nil {
 			return err
 		}

@@ -55,6 +55,14 @@ func neighborhood() []client.Object {
 	return []client.Object{module, old, now, later, failing, canary, paused, group, elsewhere, stable, dev, objects.Target("dev-2")}
 }
 
+func TestWhyTakesNamesWithTheirKinds(t *testing.T) {
+	w := newWorld(t, neighborhood()...)
+	plain, withKinds := w.run("why", "dev-1", "firmware-2-2"), w.run("why", "target/dev-1", "rollout/firmware-2-2")
+	if withKinds.code != 0 || withKinds.out != plain.out {
+		t.Errorf("code %d, errors %q, output\n%s\nwant\n%s", withKinds.code, withKinds.errOut, withKinds.out, plain.out)
+	}
+}
+
 func TestWhy(t *testing.T) {
 	tests := map[string]struct {
 		args []string
