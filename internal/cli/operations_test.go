@@ -210,7 +210,7 @@ func TestOperationsWithoutSenseAreRefused(t *testing.T) {
 		"resume twice": {aRollout(isRunning, pausedByErrors, func(r *v1alpha1.Rollout) { at := ago(time.Minute); r.Spec.ResumedAt = &at }), "resume firmware-2-1",
 			"spec.resumedAt is 2026-06-01T11:59:00Z and lifts this pause already\nwait until the controllers have processed it"},
 		"retry without a failure": {aRollout(isRunning, func(r *v1alpha1.Rollout) { r.Status.Targets.Failed = 0 }), "retry firmware-2-1", "no target has failed"},
-		"retry another code":      {aRollout(isRunning), "retry firmware-2-1 --code 112", "no target has failed with code 112\nthe failures are: (1 with code 110)"},
+		"retry another code":      {aRollout(isRunning), "retry firmware-2-1 --code 112", "no target has failed with code 112\nfailed so far: 1 with code 110"},
 		"retry a stopped rollout": {aRollout(isRunning, stopped(v1alpha1.CancellationSoft)), "retry firmware-2-1", "it was stopped, and a stop cannot be taken back"},
 		"retry before the start":  {aRollout(), "retry firmware-2-1", "it has not started"},
 		"retry twice": {aRollout(isRunning, func(r *v1alpha1.Rollout) { r.Spec.Retry = &v1alpha1.Retry{At: ago(time.Minute)} }), "retry firmware-2-1",

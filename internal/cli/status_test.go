@@ -130,6 +130,8 @@ func rollouts() map[string]*v1alpha1.Rollout {
 			s.PauseReason, s.PausedAt = v1alpha1.PauseByErrorThreshold, &ended
 			s.WaitingFor = &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonErrorThresholdExceeded,
 				Message: "group group-1: 4 of 10 failed, more than errorThreshold 30 percent; to continue, set spec.resumedAt to status.pausedAt (2026-06-01T11:55:00Z) or later"}
+			s.Conditions = []metav1.Condition{condition(v1alpha1.ConditionReady, metav1.ConditionFalse, string(v1alpha1.ReasonErrorThresholdExceeded),
+				"group group-1: 4 of 10 failed, more than errorThreshold 30 percent; to continue, set spec.resumedAt to status.pausedAt or later")}
 			s.Failures = []v1alpha1.FailureCount{{Message: "cannot open <path>", Count: 3}, {StatusCode: "7", Count: 1}}
 		}),
 		"paused-by-spec": withStatus(v1alpha1.RolloutPaused, v1alpha1.Counts{Targets: 10, Pending: 10}, func(s *v1alpha1.RolloutStatus) {

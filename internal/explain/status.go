@@ -123,7 +123,7 @@ func StatusOf(w StatusWorld) Status {
 		s.Targets = *r.Status.Targets
 	}
 	s.explainWaiting(r)
-	s.Notices = noticesOfRollout(r, s.Message)
+	s.Notices = noticesOfRollout(r, s.Reason, s.Message)
 	for i := range r.Status.Groups {
 		g := &r.Status.Groups[i]
 		s.Groups = append(s.Groups, GroupProgress{Name: g.Name, State: g.State, OpenedAt: g.OpenedAt, Targets: g.Counts})
@@ -199,15 +199,15 @@ func (s *Status) explainWaiting(r *v1alpha1.Rollout) {
 }
 
 // noticesOfRollout returns the conditions of a rollout that need attention, without those that
-// repeat the message.
-func noticesOfRollout(r *v1alpha1.Rollout, message string) []Notice {
+// repeat the message, or say it in other words with the same reason.
+func noticesOfRollout(r *v1alpha1.Rollout, reason, message string) []Notice {
 	var notices []Notice
 	seen := []string{message}
 	for _, c := range r.Status.Conditions {
 		isStop := c.Type == v1alpha1.ConditionInvalidated && (r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped) // the message says it
 		isBad := c.Status == metav1.ConditionTrue && (c.Type == v1alpha1.ConditionStalled || c.Type == v1alpha1.ConditionInvalidated) && !isStop ||
 			c.Status == metav1.ConditionFalse && c.Type == v1alpha1.ConditionReady
-		if isBad && !slices.Contains(seen, c.Message) {
+		if isBad && c.Reason != reason && !slices.Contains(seen, c.Message) {
 			notices = append(notices, Notice{Type: c.Type, Reason: c.Reason, Message: c.Message})
 			seen = append(seen, c.Message)
 		}

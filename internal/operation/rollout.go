@@ -251,7 +251,7 @@ func Resume(r *v1alpha1.Rollout, now time.Time) (*Change, error) {
 	c.Targets = counts.Scheduled + counts.Pending
 	c.says("Devices that have not started may start again: %s (%d in groups that have not opened, %d in open groups).", targets(c.Targets), counts.Scheduled, counts.Pending)
 	if counts.Failed > 0 {
-		c.says("Failed so far: %s%s.", targets(counts.Failed), failureWords(r.Status.Failures))
+		c.says("Failed so far: %s%s.", targets(counts.Failed), inParentheses(failureWords(r.Status.Failures)))
 	}
 	c.Undo = "kubectl goshawk pause " + r.Name
 	c.noteUnseen(r)
@@ -285,13 +285,18 @@ func failureWords(failures []v1alpha1.FailureCount) string {
 	for _, f := range failures[:min(len(failures), most)] {
 		words = append(words, fmt.Sprintf("%d with %s", f.Count, nameOf(f.StatusCode, f.Message)))
 	}
-	if len(words) == 0 {
-		return ""
-	}
 	if more := len(failures) - most; more > 0 {
 		words = append(words, fmt.Sprintf("and %d more kinds", more))
 	}
-	return " (" + strings.Join(words, ", ") + ")"
+	return strings.Join(words, ", ")
+}
+
+// inParentheses returns words for the end of a sentence, or "" if there are none.
+func inParentheses(words string) string {
+	if words == "" {
+		return ""
+	}
+	return " (" + words + ")"
 }
 
 // nameOf returns the name of a kind of failure.
@@ -330,7 +335,7 @@ func Retry(r *v1alpha1.Rollout, codes, messages []string, now time.Time) (*Chang
 	}
 	all := listed >= failed // the status lists the 10 most frequent failures only
 	if selected == 0 && all {
-		return nil, refuse(r, operation, "no target has failed with "+wordsOf(codes, messages), "the failures are: "+strings.TrimSpace(failureWords(r.Status.Failures)))
+		return nil, refuse(r, operation, "no target has failed with "+wordsOf(codes, messages), "failed so far: "+failureWords(r.Status.Failures))
 	}
 	c.Targets = selected
 	if len(codes)+len(messages) == 0 {
