@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,7 +69,7 @@ type needs.
 				return err
 			}
 			o.previewRights(c.Context(), preview)
-			return o.print(f.format, preview, func() string { return previewText(preview) })
+			return o.print(f.format, preview, func() string { return previewText(preview, o.width()) })
 		}
 		if kind.value == "" {
 			return usageError(c, errors.New("--type is missing: None, Soft or Force; --dry-run shows what each of them does"))
@@ -145,7 +146,7 @@ func (o *Options) previewRights(ctx context.Context, i *explain.Invalidation) {
 const maxListed = 20
 
 // previewText returns the preview for a person: the three types side by side.
-func previewText(i *explain.Invalidation) string {
+func previewText(i *explain.Invalidation, width int) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "invalidation of DistributionSet %s/%s (%s)\n", i.Namespace, i.Set, i.Release)
 	if i.Invalidated != "" {
@@ -162,7 +163,7 @@ func previewText(i *explain.Invalidation) string {
 	}
 	rolloutsText(&out, i)
 	autoAssignmentsText(&out, i)
-	typesText(&out, i)
+	typesText(&out, i, width)
 	fmt.Fprintln(&out, "\nnothing was written")
 	return out.String()
 }
@@ -202,9 +203,12 @@ func moreText(out *strings.Builder, n int, what string) {
 	}
 }
 
-func typesText(out *strings.Builder, i *explain.Invalidation) {
+// typesText says for each type whether the user has its rights, and which roles give those that are
+// missing.
+func typesText(out *strings.Builder, i *explain.Invalidation, width int) {
 	fmt.Fprintln(out)
-	rows := [][]string{{"TYPE", "YOU MAY", "RIGHTS", "MISSING"}}
+	rows := [][]string{{"TYPE", "YOU MAY", "RIGHTS"}}
+	missingOf := map[string][]string{} // rights by role
 	for _, t := range i.Types {
 		name, may := string(t.Cancellation), "yes"
 		if t.DeleteRollouts {
@@ -217,22 +221,30 @@ func typesText(out *strings.Builder, i *explain.Invalidation) {
 		case len(missing) > 0:
 			may = "no"
 		}
-		rows = append(rows, []string{name, may, rightNames(t.Rights, false), rightNames(missing, true)})
+		var names []string
+		for _, right := range t.Rights {
+			names = append(names, rightName(right))
+		}
+		rows = append(rows, []string{name, may, strings.Join(names, ", ")})
+		for _, right := range missing {
+			if name := rightName(right); !slices.Contains(missingOf[right.Role], name) {
+				missingOf[right.Role] = append(missingOf[right.Role], name)
+			}
+		}
 	}
 	out.WriteString(table(0, rows))
+	for _, role := range slices.Sorted(maps.Keys(missingOf)) {
+		out.WriteString(wrapped(0, width, fmt.Sprintf("missing: %s; the ClusterRole %s gives %s", strings.Join(missingOf[role], ", "), role, itOrThem(len(missingOf[role])))))
+	}
 }
 
-// rightNames returns a list of rights, if wanted with the roles that give them.
-func rightNames(rights []operation.Right, withRoles bool) string {
-	var names []string
-	for _, right := range rights {
-		name := right.Verb + " " + right.Resource
-		if withRoles {
-			name += " (" + right.Role + ")"
-		}
-		names = append(names, name)
+func rightName(right operation.Right) string { return right.Verb + " " + right.Resource }
+
+func itOrThem(n int) string {
+	if n == 1 {
+		return "it"
 	}
-	return strings.Join(names, ", ")
+	return "them"
 }
 
 func number(n int32) string { return strconv.Itoa(int(n)) }
