@@ -76,15 +76,39 @@ func columnsOf(text string) int {
 	return n
 }
 
-// cut shortens the lines of a text without colors in their last column to this width.
+// cut shortens the lines of a text to this width. The escape sequences of colors are kept, so that
+// each color ends.
 func cut(text string, width int) string {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
-		if runes := []rune(line); columnsOf(line) > width && width > 3 {
-			lines[i] = string(runes[:max(0, len(runes)-(columnsOf(line)-width)-3)]) + "..."
+		if width > 3 && columnsOf(line) > width {
+			lines[i] = cutLine(line, width)
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// cutLine shortens a line that is wider than the width.
+func cutLine(line string, width int) string {
+	const mark = "..."
+	var out strings.Builder
+	columns, isEscape := 0, false
+	for _, r := range line {
+		isEscape = isEscape || r == '\x1b'
+		if isEscape {
+			out.WriteRune(r)
+			isEscape = r != 'm'
+			continue
+		}
+		columns++
+		switch {
+		case columns <= width-len(mark):
+			out.WriteRune(r)
+		case columns == width:
+			out.WriteString(mark)
+		}
+	}
+	return out.String()
 }
 
 // stamp returns a time for people, in UTC with seconds.
