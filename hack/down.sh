@@ -20,5 +20,5 @@ for ((i = ${#processes[@]} - 1; i >= 0; i--)); do
 done
 if [[ ${CLEAN:-} == 1 ]]; then
 	rm -rf "$state"
-	echo ".goshawk: removed"
+	echo "$state: removed"
 fi

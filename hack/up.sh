@@ -174,7 +174,7 @@ wait_ready() {
 }
 
 give_up() {
-	echo "$1 $2. The end of .goshawk/$1.log:" >&2
+	echo "$1 $2. The end of $state/$1.log:" >&2
 	tail -n 20 "$state/$1.log" >&2
 	echo "'make down' stops the processes that have started; 'make up' tries again." >&2
 	exit 1
@@ -268,7 +268,7 @@ Goshawk is up.
   devices:  http://127.0.0.1:$device_api_port
   by MQTT:  mqtt://127.0.0.1:$mqtt_port
   metrics:  http://127.0.0.1:$metrics_port/metrics
-  logs:     .goshawk/{etcd,kube-apiserver,manager}.log
+  logs:     $state/{etcd,kube-apiserver,manager}.log
   kubectl:  export KUBECONFIG=$kubeconfig PATH=\$PATH:$assets
   stop it:  make down
 END
