@@ -17,8 +17,9 @@ KUBECTL ?= $(or $(shell command -v kubectl),$(ASSETS)/kubectl)
 TOOL := go tool -modfile=hack/tools/go.mod
 LINTER := go tool -modfile=hack/lint/go.mod golangci-lint-kube-api-linter
 
-# How many suites with an API server run at the same time. They mostly wait; each needs about 1 GB.
-SUITES ?= 3
+# How many suites with an API server run at the same time, the longest ones first. They mostly wait;
+# each needs about 1 GB.
+SUITES ?= 4
 
 # Collect garbage less often in the API servers and processes of a suite: this saves a fifth of their
 # CPU time. Above 1 GiB they collect it as often as needed.
@@ -61,7 +62,7 @@ lint: ## Check format, code (golangci-lint), API types (kube-api-linter), import
 .PHONY: test
 test: test-unit ## Run all tests: first those without a server, then the stories on a real API server.
 	@$(MAKE) controlplane
-	$(SUITE_ENV) hack/gotest.sh -p $(SUITES) -timeout 30m -- ./test/unreadable ./test/crash ./test/stories ./test/...
+	$(SUITE_ENV) hack/gotest.sh -p $(SUITES) -timeout 30m -- $(addprefix ./test/,stories tenants policy restart unreadable) ./test/...
 
 .PHONY: test-crash
 test-crash: controlplane ## Three times as many crashes, lost replies and refusals as in `test` (GOSHAWK_CRASH=every: all).
