@@ -13,10 +13,16 @@ import (
 // countsInterval is the minimum time between two status writes that change only counters.
 const countsInterval = time.Second
 
+// maxCountsInterval is the maximum of that time: after one slow write, counters must not be out of
+// date for minutes.
+const maxCountsInterval = 10 * time.Second
+
 // counterInterval returns the minimum time until counters are written again after a write that took
-// this long: a second, or more if writes are slow, because a busy API server then has other writes
-// to do.
-func counterInterval(took time.Duration) time.Duration { return max(countsInterval, 20*took) }
+// this long: a second, or up to ten if writes are slow, because a busy API server then has other
+// writes to do.
+func counterInterval(took time.Duration) time.Duration {
+	return min(max(countsInterval, 20*took), maxCountsInterval)
+}
 
 // statusThrottle limits how often the status of each object is written when only counters change.
 // Decisions are written at once.

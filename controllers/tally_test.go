@@ -22,7 +22,8 @@ func TestCounterInterval(t *testing.T) {
 		"after a quick write":                       {10 * time.Millisecond, v1alpha1.RolloutStatus{}, time.Second},
 		"after a slow write, twenty times as long":  {200 * time.Millisecond, v1alpha1.RolloutStatus{}, 4 * time.Second},
 		"with a large object, at least ten seconds": {10 * time.Millisecond, large, 10 * time.Second},
-		"with a large object and a slow write":      {time.Second, large, 20 * time.Second},
+		"with a large object and a slow write":      {time.Second, large, 10 * time.Second},
+		"after a very slow write, ten seconds":      {30 * time.Second, v1alpha1.RolloutStatus{}, 10 * time.Second},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

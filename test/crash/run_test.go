@@ -162,11 +162,11 @@ func (r *run) end() {
 	r.processes.Wait()
 }
 
-// Counts are written after a second, and later if writes are slow. The run without a fault, with
-// which the others are compared, waits for all of them.
+// Counts are written after a second, and after up to ten if writes are slow. The run without a
+// fault, with which the others are compared, waits for all of them.
 const (
 	shortRest = 1100 * time.Millisecond
-	longRest  = 5 * time.Second
+	longRest  = 11 * time.Second
 )
 
 // waitUntilQuiet waits until there were no writes for the given time (L1), and fails the test if
