@@ -12,8 +12,10 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -211,17 +213,35 @@ func eachPage[T any](ctx context.Context, o *Options, list client.ObjectList, f 
 	if err != nil {
 		return err
 	}
-	for next := ""; ; next = list.GetContinue() {
-		list = reflect.New(reflect.TypeOf(list).Elem()).Interface().(client.ObjectList) // the pages may share no memory
+	return listPages(ctx, c, list, func(objects []client.Object) bool {
+		page := make([]*T, len(objects))
+		for i, object := range objects {
+			page[i] = any(object).(*T)
+		}
+		return f(page)
+	}, options...)
+}
+
+// listPages is eachPage for objects of any kind.
+func listPages(ctx context.Context, c client.Client, kind client.ObjectList, f func(page []client.Object) bool, options ...client.ListOption) error {
+	for next := ""; ; {
+		list := kind.DeepCopyObject().(client.ObjectList) // the pages may share no memory
 		if err := decode.Reader(c).List(ctx, list, append(slices.Clone(options), client.Limit(pageSize), client.Continue(next))...); err != nil {
 			return err
 		}
-		items := reflect.ValueOf(list).Elem().FieldByName("Items")
-		var page []*T
-		for i := range items.Len() {
-			page = append(page, items.Index(i).Addr().Interface().(*T))
+		var page []client.Object
+		err := meta.EachListItem(list, func(o runtime.Object) error {
+			object, ok := o.(client.Object)
+			if !ok {
+				return fmt.Errorf("%T has no metadata", o)
+			}
+			page = append(page, object)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		if !f(page) || list.GetContinue() == "" {
+		if next = list.GetContinue(); !f(page) || next == "" {
 			return nil
 		}
 	}

@@ -96,7 +96,7 @@ func (c *Change) Manifest() map[string]any {
 }
 
 // SameFields reports whether another change, computed from a newer version of the object, has the
-// same old and new values, so that a person who has seen this one has also seen the other.
+// same old and new values. Then what was shown of this change also holds for the other one.
 func (c *Change) SameFields(other *Change) bool {
 	return slices.EqualFunc(c.Fields, other.Fields, func(a, b Field) bool {
 		return a.Path == b.Path && fmt.Sprint(a.Old) == fmt.Sprint(b.Old) && fmt.Sprint(a.New) == fmt.Sprint(b.New)
