@@ -22,6 +22,17 @@ func FailureOf(a *v1alpha1.Action) Failure {
 	return Failure{Message: a.FailureGroup}
 }
 
+// String returns the key for a sentence after "failed with".
+func (f Failure) String() string {
+	switch {
+	case f.Code != "":
+		return "code " + f.Code
+	case f.Message != "":
+		return fmt.Sprintf("message %q", f.Message)
+	}
+	return "neither code nor message"
+}
+
 // WhyFailed returns why an action failed, as the end of a sentence, or "" if the device sent
 // neither code nor message.
 func WhyFailed(a *v1alpha1.Action) string {

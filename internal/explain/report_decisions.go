@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
@@ -95,19 +96,9 @@ func (d *decisions) ofRollout(r *v1alpha1.Rollout) {
 	d.micro(s.FinishedAt, string(s.State), "the rollout is %s since then", s.State)
 	for _, f := range s.Failures {
 		if f.FirstSeen != nil {
-			d.add(f.FirstSeen.Time, fromStatus, "FirstFailure", "the first target failed with %s, e.g. %s", failureName(f.StatusCode, f.Message), strings.Join(f.Examples, ", "))
+			d.add(f.FirstSeen.Time, fromStatus, "FirstFailure", "the first target failed with %s, e.g. %s", action.Failure{Code: f.StatusCode, Message: f.Message}, strings.Join(f.Examples, ", "))
 		}
 	}
-}
-
-func failureName(code, message string) string {
-	switch {
-	case code != "":
-		return "code " + code
-	case message != "":
-		return fmt.Sprintf("message %q", message)
-	}
-	return "neither code nor message"
 }
 
 func (d *decisions) micro(at *metav1.MicroTime, reason, format string, args ...any) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/internal/text"
@@ -283,7 +284,7 @@ func failureWords(failures []v1alpha1.FailureCount) string {
 	const most = 3
 	var words []string
 	for _, f := range failures[:min(len(failures), most)] {
-		words = append(words, fmt.Sprintf("%d with %s", f.Count, nameOf(f.StatusCode, f.Message)))
+		words = append(words, fmt.Sprintf("%d with %s", f.Count, action.Failure{Code: f.StatusCode, Message: f.Message}))
 	}
 	if more := len(failures) - most; more > 0 {
 		words = append(words, fmt.Sprintf("and %d more kinds", more))
@@ -297,17 +298,6 @@ func inParentheses(words string) string {
 		return ""
 	}
 	return " (" + words + ")"
-}
-
-// nameOf returns the name of a kind of failure.
-func nameOf(code, message string) string {
-	switch {
-	case code != "":
-		return "code " + code
-	case message != "":
-		return fmt.Sprintf("message %q", message)
-	}
-	return "neither code nor message"
 }
 
 // Retry tries failed targets again: those that failed with one of the codes or messages, or all.
