@@ -92,13 +92,13 @@ func TestEveryDecisionIsDeliveredInOrderWithFewWrites(t *testing.T) {
 	if limit := int32(3 + time.Since(from)/time.Second); s.writes.Load() > limit { // the ConfigMap, the first change, and one each second
 		t.Errorf("%d writes for 21 decisions, want at most %d", s.writes.Load(), limit)
 	}
-	p.end()
+	p.waitIdle().end()
 	writes := s.writes.Load()
 	again := s.start().lead()
 	s.rollout("d", with(started))
 	again.sync()
 	s.received(slices.Concat(decisionsOf("a"), decisionsOf("b"), decisionsOf("c"), []string{"d started"})...)
-	again.end()
+	again.waitIdle().end()
 	if requests := s.receiver.requestCount(); requests != 22 || s.writes.Load() > writes+2 {
 		t.Errorf("%d requests for 22 decisions, and %d writes after the restart", requests, s.writes.Load()-writes)
 	}
@@ -699,10 +699,10 @@ func TestTwoLeadersForAMoment(t *testing.T) {
 	former.sync()
 	s.received("a started", "b started", "c started")
 	s.eventually("the former leader keeps the record of the other one", func() bool { return strings.Count(s.stored(), `"started":`) == 3 })
-	former.end()
+	former.waitIdle().end()
 	s.status("b", paused)
 	next.sync()
-	next.end()
+	next.waitIdle().end()
 	requests := s.receiver.requestCount()
 	s.start().lead()
 	s.status("c", paused)
@@ -750,14 +750,9 @@ func TestCacheThatIsBehindTheRecordCausesNoEvent(t *testing.T) {
 	s.status("a", resumed)
 	p.sync()
 	s.received("a started", "a paused", "a resumed")
-	p.end()
+	p.waitIdle().end()
 	requests := s.receiver.requestCount()
-	behind.lead()
-	s.eventually("the older version is processed", func() bool {
-		behind.outbox.mu.Lock()
-		defer behind.outbox.mu.Unlock()
-		return behind.outbox.session != nil && len(behind.outbox.session.dirty) == 0
-	})
+	behind.lead().waitIdle()
 	s.status("a", func(st *v1alpha1.RolloutStatus) { st.State, st.FinishedAt = v1alpha1.RolloutFinished, micro(6) })
 	behind.sync()
 	s.received("a started", "a paused", "a resumed", "a finished")

@@ -200,6 +200,20 @@ func (p *process) lead() *process {
 	return p
 }
 
+// waitIdle waits until no event of the process waits for delivery or for the answer of the receiver.
+// The process of a test that counts requests ends after that: an attempt that the end of the
+// process interrupts is made again by the next process.
+func (p *process) waitIdle() *process {
+	p.s.t.Helper()
+	p.s.eventually("the process has delivered all events", func() bool {
+		p.outbox.mu.Lock()
+		defer p.outbox.mu.Unlock()
+		s := p.outbox.session
+		return s != nil && len(s.dirty) == 0 && s.pending == 0 && s.inFlight == 0
+	})
+	return p
+}
+
 // end ends the process, which writes its record.
 func (p *process) end() {
 	p.stop()
