@@ -200,9 +200,9 @@ func (p *process) lead() *process {
 	return p
 }
 
-// waitIdle waits until no event of the process waits for delivery or for the answer of the receiver.
-// The process of a test that counts requests ends after that: an attempt that the end of the
-// process interrupts is made again by the next process.
+// waitIdle waits until no event of the process waits for delivery or for the answer of the
+// receiver. The process of a test that counts requests ends after that: an attempt that the end of
+// the process interrupts is made again by the next process.
 func (p *process) waitIdle() *process {
 	p.s.t.Helper()
 	p.s.eventually("the process has delivered all events", func() bool {
