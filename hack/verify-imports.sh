@@ -68,11 +68,12 @@ allow internal/rollout/counting "$api" "$mod/internal/action" "$mod/internal/eli
 allow internal/rollout "$api" "$mod/internal/action" "$mod/internal/cancellation" "$mod/internal/text" "$mod/internal/eligibility" "$mod/internal/query" "$mod/internal/window" k8s.io/apimachinery/pkg \
 	"$mod/internal/rollout/bitmap" "$mod/internal/rollout/grouping" "$mod/internal/rollout/counting"
 allow internal/autoassignment "$api" "$mod/internal/cancellation" "$mod/internal/window" "$mod/internal/eligibility" k8s.io/apimachinery/pkg
+allow internal/fleetcounts "$api" "$mod/internal/action" k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client
 # The rules that what is said to people is taken from.
 rules=("$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" "$mod/internal/inventory" "$mod/internal/query" "$mod/internal/access"
 	"$mod/internal/window" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/rollout" "$mod/internal/autoassignment")
 allow internal/operation "$api" "$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" "$mod/internal/rollout" k8s.io/apimachinery/pkg sigs.k8s.io/structured-merge-diff/v6/fieldpath
-allow internal/explain "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/fleet" k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client
+allow internal/explain "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/fleet" "$mod/internal/fleetcounts" k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client
 allow internal/progress "$api" "$mod/internal/text" "$mod/internal/explain" k8s.io/apimachinery/pkg
 allow internal/schema "$mod/config/crd" k8s.io/apiextensions-apiserver k8s.io/apimachinery k8s.io/apiserver sigs.k8s.io/yaml
 allow internal/manifest "$api" k8s.io/apimachinery go.yaml.in/yaml/v3 sigs.k8s.io/yaml
@@ -83,7 +84,7 @@ allow internal/notification/webhook "$mod/internal/notification" "$mod/internal/
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/collectors github.com/prometheus/client_golang
 allow internal/apirequests "$mod/internal/collectors" github.com/prometheus/client_golang sigs.k8s.io/controller-runtime/pkg/metrics
-allow internal/fleetmetrics "$api" "$mod/internal/action" "$mod/internal/rollout" "$mod/internal/collectors" github.com/prometheus/client_golang k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client sigs.k8s.io/controller-runtime/pkg/metrics
+allow internal/fleetmetrics "$api" "$mod/internal/fleetcounts" "$mod/internal/rollout" "$mod/internal/collectors" github.com/prometheus/client_golang k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client sigs.k8s.io/controller-runtime/pkg/metrics
 allow internal/deviceapi/connections "$mod/internal/deviceapi" github.com/prometheus/client_golang
 allow internal/ddi "$api" "$mod/internal/action" "$mod/internal/artifact" "$mod/internal/deviceapi" "$mod/internal/collectors" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/cespare/xxhash/v2
 allow internal/ddi/wire github.com/fxamacker/cbor/v2
@@ -109,6 +110,7 @@ pure internal/rollout/counting
 pure internal/rollout
 pure internal/operation
 pure internal/autoassignment
+pure internal/fleetcounts
 pure internal/explain
 pure internal/progress
 pure internal/notification

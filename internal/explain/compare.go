@@ -12,6 +12,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 	"github.com/goshawk-dev/goshawk/internal/inventory"
 )
 
@@ -156,7 +157,7 @@ func factsOf(c Compared) map[string]string {
 	add("status updateStatus", string(t.Status.UpdateStatus))
 	if i := t.Status.Installed; i != nil {
 		add("status installed", i.DistributionSet)
-		add("status installed content", shortHash(i.ContentHash))
+		add("status installed content", fleetcounts.ShortHash(i.ContentHash))
 		add("status installed by", string(i.Source))
 	}
 	for key, value := range t.Status.Attributes {

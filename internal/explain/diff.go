@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 )
 
 // PlanDiff is how the plan of a namespace differs from another one.
@@ -126,7 +127,7 @@ func comparableRollouts(list []RolloutPlan) map[string]*compared {
 	for i := range list {
 		r := &list[i]
 		c := &compared{name: r.Name, update: r.Update, groups: r.Groups, targets: r.Targets, overlaps: r.Overlaps, warnings: r.Warnings, fields: map[string]string{
-			"update": r.Update, "plan": r.Hash, "content": shortHash(r.ContentHash), "maintenanceWindow": windowText(r.Window), "approval": approvalText(r.Approval), "start": waitText(r.Waits),
+			"update": r.Update, "plan": r.Hash, "content": fleetcounts.ShortHash(r.ContentHash), "maintenanceWindow": windowText(r.Window), "approval": approvalText(r.Approval), "start": waitText(r.Waits),
 		}}
 		for _, s := range r.Settings {
 			c.fields[s.Field] = s.Value

@@ -8,12 +8,12 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
@@ -115,12 +115,11 @@ func (m *Members) Rest() []TargetState {
 func (m *Members) StateOf(t *v1alpha1.Target) (TargetState, bool) {
 	s := TargetState{
 		Namespace: t.Namespace, Name: t.Name, UpdateStatus: t.Status.UpdateStatus, LastSeen: t.Status.LastSeen, Held: t.Spec.Hold,
-		Inconsistent: meta.IsStatusConditionFalse(t.Status.Conditions, v1alpha1.ConditionConsistent),
-		Silent:       meta.IsStatusConditionFalse(t.Status.Conditions, v1alpha1.ConditionOnline),
-		Conditions:   slices.DeleteFunc(noticesOf(t), func(n Notice) bool { return n.Type == "Hold" }),
+		Inconsistent: fleetcounts.Has(t, fleetcounts.Inconsistent), Silent: fleetcounts.Has(t, fleetcounts.Silent), Installed: fleetcounts.Installed(t),
+		Conditions: slices.DeleteFunc(noticesOf(t), func(n Notice) bool { return n.Type == "Hold" }),
 	}
 	if i := t.Status.Installed; i != nil {
-		s.Installed, s.InstalledBy = cmp.Or(i.DistributionSet, shortHash(i.ContentHash)), i.Source
+		s.InstalledBy = i.Source
 	}
 	if t.Unreadable != nil {
 		s.Conditions = append(s.Conditions, Notice{Type: "Unreadable", Reason: "Unreadable", Message: "cannot be decoded: " + t.Unreadable.Message})

@@ -17,6 +17,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -124,7 +125,7 @@ func Why(x *fleet.Index, t *v1alpha1.Target, rollout string, now time.Time) WhyT
 		Conditions: noticesOf(t),
 	}
 	if i := t.Status.Installed; i != nil {
-		why.Installed, why.InstalledSince = cmp.Or(i.DistributionSet, shortHash(i.ContentHash)), i.Since
+		why.Installed, why.InstalledSince = fleetcounts.Installed(t), i.Since
 	}
 	if status, changed := offer.ApplyPending(w); changed {
 		why.Pending = pendingText(&t.Status, status)
@@ -261,14 +262,6 @@ func pastAction(a *v1alpha1.Action) PastAction {
 
 func sourceOf(s *v1alpha1.ActionSource) *Source {
 	return &Source{Kind: s.Kind, Name: s.Name, Group: s.Group}
-}
-
-// shortHash returns the first digits of a content hash, for people.
-func shortHash(hash string) string {
-	if len(hash) > 12 {
-		return hash[:12]
-	}
-	return hash
 }
 
 func timeOrNil(t time.Time) *metav1.Time {

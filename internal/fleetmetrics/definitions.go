@@ -6,6 +6,7 @@ package fleetmetrics
 import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/collectors"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 )
 
 const (
@@ -29,15 +30,9 @@ var (
 	rolloutStates = names(v1alpha1.RolloutCreating, v1alpha1.RolloutWaitingForApproval, v1alpha1.RolloutReady, v1alpha1.RolloutStarting, v1alpha1.RolloutRunning,
 		v1alpha1.RolloutPaused, v1alpha1.RolloutStopping, v1alpha1.RolloutStopped, v1alpha1.RolloutFinished)
 	updateStatuses = names(v1alpha1.UpdateStatusUnknown, v1alpha1.UpdateStatusRegistered, v1alpha1.UpdateStatusPending, v1alpha1.UpdateStatusInSync, v1alpha1.UpdateStatusError)
-	problems       = []string{offline, inconsistent, waitingForConfirmation, notReady}
-)
-
-// The values of the label problem.
-const (
-	offline                = "offline"
-	inconsistent           = "inconsistent"
-	waitingForConfirmation = "waitingForConfirmation"
-	notReady               = "notReady"
+	// problems are the exported problems, and problemLabels the values of their label.
+	problems      = []fleetcounts.Problem{fleetcounts.Silent, fleetcounts.Inconsistent, fleetcounts.WaitingForConfirmation, fleetcounts.NotReady}
+	problemLabels = []string{"offline", "inconsistent", "waitingForConfirmation", "notReady"}
 )
 
 var (
@@ -78,7 +73,7 @@ var (
 		Name: "goshawk_target_problems", Process: collectors.Leader,
 		Help: "Targets with the condition Online=False (offline), Consistent=False (inconsistent) or Ready=False (notReady), and those whose open action waits for a confirmation at the device (waitingForConfirmation). " +
 			"One target may count several times.",
-		Labels: []collectors.Label{namespaceLabel, {Name: "problem", Values: problems}},
+		Labels: []collectors.Label{namespaceLabel, {Name: "problem", Values: problemLabels}},
 	})
 	pendingStopDefinition = collectors.Define(collectors.Definition{
 		Name: "goshawk_stop_pending_seconds", Process: collectors.Leader,

@@ -14,10 +14,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
@@ -91,12 +91,12 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 type scrape struct {
 	now        time.Time
 	rollouts   []*v1alpha1.Rollout
-	namespaces map[string]*namespaceCounts
+	namespaces map[string]*fleetcounts.Counts
 	stops      map[string]time.Time // the oldest one of each kind
 }
 
 func newScrape(now time.Time) *scrape {
-	return &scrape{now: now, namespaces: map[string]*namespaceCounts{}, stops: map[string]time.Time{}}
+	return &scrape{now: now, namespaces: map[string]*fleetcounts.Counts{}, stops: map[string]time.Time{}}
 }
 
 func (s *scrape) add(f *Fleet) {
@@ -105,11 +105,11 @@ func (s *scrape) add(f *Fleet) {
 	for _, r := range f.rollouts {
 		s.rollouts = append(s.rollouts, r)
 	}
-	for name, counts := range f.namespaces {
+	for _, name := range f.counts.Namespaces() {
 		if s.namespaces[name] == nil {
-			s.namespaces[name] = newNamespaceCounts()
+			s.namespaces[name] = fleetcounts.NewCounts()
 		}
-		s.namespaces[name].add(counts)
+		f.counts.AddTo(s.namespaces[name], name)
 	}
 	for key, since := range f.stops.pending {
 		if oldest, ok := s.stops[key.kind]; !ok || since.Before(oldest) {
@@ -122,11 +122,13 @@ func (s *scrape) add(f *Fleet) {
 func (s *scrape) emit(out chan<- prometheus.Metric) {
 	for _, namespace := range s.ownNamespaces() {
 		counts := s.namespaces[namespace]
-		emitCounts(out, rolloutsDesc, rolloutStates, counts.rollouts, namespace)
-		emitCounts(out, targetsDesc, updateStatuses, counts.targets, namespace)
-		emitCounts(out, problemsDesc, problems, counts.problems, namespace)
-		for stalled, n := range counts.stalled {
-			emit(out, stalledDesc, float64(n), namespace, stalled.kind, stalled.reason)
+		emitCounts(out, rolloutsDesc, rolloutStates, counts.Rollouts, namespace)
+		emitCounts(out, targetsDesc, updateStatuses, counts.Targets.Statuses, namespace)
+		for i, p := range problems {
+			emit(out, problemsDesc, float64(counts.Targets.Problems[p]), namespace, problemLabels[i])
+		}
+		for stalled, n := range counts.Stalled {
+			emit(out, stalledDesc, float64(n), namespace, stalled.Kind, stalled.Reason)
 		}
 	}
 	for _, kind := range stopKind.Values {
@@ -145,9 +147,9 @@ func (s *scrape) ownNamespaces() []string {
 	if len(all) <= maxNamespaces {
 		return all
 	}
-	sum := newNamespaceCounts()
+	sum := fleetcounts.NewCounts()
 	for _, name := range all[maxNamespaces:] {
-		sum.add(s.namespaces[name])
+		sum.Add(s.namespaces[name])
 	}
 	s.namespaces[Others] = sum
 	return append(all[:maxNamespaces:maxNamespaces], Others)
@@ -257,9 +259,9 @@ func emit(out chan<- prometheus.Metric, desc *prometheus.Desc, value float64, la
 }
 
 // emitCounts sends a metric for each value of its last label.
-func emitCounts(out chan<- prometheus.Metric, desc *prometheus.Desc, values []string, counts map[string]int, labels ...string) {
+func emitCounts[K ~string](out chan<- prometheus.Metric, desc *prometheus.Desc, values []string, counts map[K]int, labels ...string) {
 	for _, value := range values {
-		emit(out, desc, float64(counts[value]), append(slices.Clip(labels), value)...)
+		emit(out, desc, float64(counts[K(value)]), append(slices.Clip(labels), value)...)
 	}
 }
 
@@ -273,25 +275,3 @@ const (
 	kindSet     = "DistributionSet"
 	kindRollout = "Rollout"
 )
-
-// kindOf returns the kind of an object that has the condition Stalled, its conditions, and whether
-// it is such an object.
-func kindOf(o any) (kind string, conditions []metav1.Condition, ok bool) {
-	switch o := o.(type) {
-	case *v1alpha1.Rollout:
-		return kindRollout, o.Status.Conditions, true
-	case *v1alpha1.DistributionSet:
-		return kindSet, o.Status.Conditions, true
-	case *v1alpha1.AutoAssignment:
-		return "AutoAssignment", o.Status.Conditions, true
-	case *v1alpha1.SoftwareModule:
-		return "SoftwareModule", o.Status.Conditions, true
-	}
-	return "", nil, false
-}
-
-// isFalse reports whether a condition is False.
-func isFalse(conditions []metav1.Condition, condition string) bool {
-	i := slices.IndexFunc(conditions, func(c metav1.Condition) bool { return c.Type == condition })
-	return i >= 0 && conditions[i].Status == metav1.ConditionFalse
-}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
@@ -109,7 +110,7 @@ func (s *stops) lead(leads bool) {
 }
 
 func keyOf(o client.Object) objectKey {
-	kind, _, _ := kindOf(o)
+	kind, _ := fleetcounts.ConditionsOf(o)
 	return objectKey{kind, o.GetUID()}
 }
 
