@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,7 @@ type Index struct {
 	autos        map[types.NamespacedName]*auto
 	autoVersions map[string]int64                  // namespace to how often its auto-assignments changed what they offer
 	devices      map[types.NamespacedName][]string // controllerID to names of targets, oldest first
+	namespaces   map[string]int                    // to the number of their objects, without inventories
 	synced       []toolscache.InformerSynced
 	hasSynced    atomic.Bool // what synced has reported, because every poll asks
 
@@ -94,6 +96,7 @@ func New() *Index {
 		autos:        map[types.NamespacedName]*auto{},
 		autoVersions: map[string]int64{},
 		devices:      map[types.NamespacedName][]string{},
+		namespaces:   map[string]int{},
 	}
 }
 
@@ -128,6 +131,7 @@ func (x *Index) follow(ctx context.Context, caches cache.Cache, object client.Ob
 	}
 	take := func(old, now client.Object) {
 		set(old, now)
+		x.count(old, now)
 		x.notify(old, now)
 	}
 	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
@@ -145,6 +149,32 @@ func (x *Index) follow(ctx context.Context, caches cache.Cache, object client.Ob
 	}
 	x.synced = append(x.synced, registration.HasSynced)
 	return nil
+}
+
+// count counts an object that was created or deleted in its namespace.
+func (x *Index) count(old, now client.Object) {
+	if (old == nil) == (now == nil) {
+		return
+	}
+	changed, by := now, 1
+	if now == nil {
+		changed, by = old, -1
+	}
+	if _, ok := changed.(*v1alpha1.TargetInventory); ok {
+		return // its target is counted
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.namespaces[changed.GetNamespace()] += by; x.namespaces[changed.GetNamespace()] == 0 {
+		delete(x.namespaces, changed.GetNamespace())
+	}
+}
+
+// Namespaces returns the namespaces with at least one object, sorted.
+func (x *Index) Namespaces() []string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Sorted(maps.Keys(x.namespaces))
 }
 
 // useStore makes the index read targets and their inventories from the stores of the caches.

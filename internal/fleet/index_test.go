@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
@@ -336,4 +337,29 @@ func TestTogether(t *testing.T) {
 	if len(f.members)+len(f.groups)+len(f.rollouts)+len(f.devices)+len(f.byUID) != 0 {
 		t.Errorf("left over: %v %v %v %v", f.members, f.groups, f.rollouts, f.devices)
 	}
+}
+
+func TestNamespacesFollowTheirObjects(t *testing.T) {
+	in := func(namespace, name string) *v1alpha1.Target {
+		target := built.Target(name)
+		target.Namespace = namespace
+		return target
+	}
+	lone := in("b", "x")
+	x, err := Of([]client.Object{in("c", "x"), in("a", "x"), lone, lone.DeepCopy(), in("a", "y"), built.Rollout("r", "set", func(r *v1alpha1.Rollout) { r.Namespace = "d" })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants := func(want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, x.Namespaces()); diff != "" {
+			t.Errorf("namespaces (-want +got):\n%s", diff)
+		}
+	}
+	wants("a", "b", "c", "d")
+	x.count(lone, nil)
+	x.count(in("a", "y"), nil)
+	x.count(lone, lone)
+	x.count(nil, &v1alpha1.TargetInventory{ObjectMeta: metav1.ObjectMeta{Namespace: "e"}})
+	wants("a", "c", "d")
 }

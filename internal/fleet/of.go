@@ -28,32 +28,46 @@ func Of(objects []client.Object) (*Index, error) {
 
 // Put adds an object to an index of Of, or replaces the one of its kind and name.
 func (x *Index) Put(o client.Object) error {
+	old, err := x.put(o)
+	if err == nil {
+		x.count(old, o)
+	}
+	return err
+}
+
+// put is Put, and returns the object that was replaced.
+func (x *Index) put(o client.Object) (old client.Object, err error) {
 	key := client.ObjectKeyFromObject(o)
 	switch o := o.(type) {
 	case *v1alpha1.Target:
-		old := x.Target(key)
+		old = objectOrNil(x.Target(key))
 		if err := x.targets.Add(o); err != nil {
-			return fmt.Errorf("index target %s: %w", o.Name, err)
+			return nil, fmt.Errorf("index target %s: %w", o.Name, err)
 		}
-		x.setTarget(objectOrNil(old), o)
+		x.setTarget(old, o)
 	case *v1alpha1.TargetInventory:
 		if err := (*x.inventories.Load()).Add(o); err != nil {
-			return fmt.Errorf("index inventory %s: %w", o.Name, err)
+			return nil, fmt.Errorf("index inventory %s: %w", o.Name, err)
 		}
 	case *v1alpha1.Rollout:
-		x.setRollout(objectOrNil(x.rollouts[key]), o)
+		old = objectOrNil(x.rollouts[key])
+		x.setRollout(old, o)
 	case *v1alpha1.DeploymentGroup:
-		x.setGroup(objectOrNil(x.groups[key]), o)
+		old = objectOrNil(x.groups[key])
+		x.setGroup(old, o)
 	case *v1alpha1.DistributionSet:
-		x.setSet(objectOrNil(x.sets[key]), o)
+		old = objectOrNil(x.sets[key])
+		x.setSet(old, o)
 	case *v1alpha1.SoftwareModule:
-		x.setModule(objectOrNil(x.modules[key]), o)
+		old = objectOrNil(x.modules[key])
+		x.setModule(old, o)
 	case *v1alpha1.AutoAssignment:
-		x.setAutoAssignment(objectOrNil(x.AutoAssignment(key)), o)
+		old = objectOrNil(x.AutoAssignment(key))
+		x.setAutoAssignment(old, o)
 	default:
-		return fmt.Errorf("index: %T has no place in it", o)
+		return nil, fmt.Errorf("index: %T has no place in it", o)
 	}
-	return nil
+	return old, nil
 }
 
 // objectOrNil returns a nil interface for a nil pointer.

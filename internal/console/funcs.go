@@ -1,0 +1,181 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package console
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
+)
+
+// funcs are the functions of all templates.
+var funcs = template.FuncMap{
+	"asset": assetPath,
+	// count returns a number with its noun: "1 target", "2 targets".
+	"count": func(n any, noun string) string { return text.Count(toInt(n), noun) },
+	// number returns a number with a thin space between groups of three digits.
+	"number": func(n any) string { return number(toInt(n)) },
+	// path returns the path of the page of an object: path "rollouts" NAMESPACE NAME.
+	"path": func(kind, namespace, name any) string {
+		return objectPath(Kind(fmt.Sprint(kind)), fmt.Sprint(namespace), fmt.Sprint(name))
+	},
+	"badge": badgeOf,
+	"bar":   barOf,
+	"list":  func(values ...any) []any { return values },
+}
+
+func toInt(n any) int {
+	switch n := n.(type) {
+	case int:
+		return n
+	case int32:
+		return int(n)
+	case int64:
+		return int(n)
+	}
+	panic(fmt.Sprintf("%T is not a number", n))
+}
+
+func number(n int) string {
+	digits := fmt.Sprint(n)
+	var b strings.Builder
+	for i, d := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 && digits[i-1] != '-' {
+			b.WriteRune('\u202f')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}
+
+// timeOf returns the time of the types that the API has, and false for a time that is not set.
+func timeOf(at any) (time.Time, bool) {
+	var t time.Time
+	switch at := at.(type) {
+	case time.Time:
+		t = at
+	case *time.Time:
+		if at != nil {
+			t = *at
+		}
+	case metav1.Time:
+		t = at.Time
+	case *metav1.Time:
+		if at != nil {
+			t = at.Time
+		}
+	case metav1.MicroTime:
+		t = at.Time
+	case *metav1.MicroTime:
+		if at != nil {
+			t = at.Time
+		}
+	default:
+		panic(fmt.Sprintf("%T is not a time", at))
+	}
+	return t, !t.IsZero()
+}
+
+// timeElement returns an element with how long ago a time was, or how long it takes until then,
+// and the time itself as its title. It is empty for a time that is not set. The script of the page
+// keeps the age correct.
+func timeElement(at any, now time.Time) template.HTML {
+	t, ok := timeOf(at)
+	if !ok {
+		return ""
+	}
+	relative := "just now"
+	switch d := now.Sub(t); {
+	case d >= time.Second:
+		relative = duration.HumanDuration(d) + " ago"
+	case d <= -time.Second:
+		relative = "in " + duration.HumanDuration(-d)
+	}
+	t = t.UTC()
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05 UTC"), relative)) //nolint:gosec // has no text of others
+}
+
+// Badge is a state with its tone.
+type Badge struct {
+	// Tone is one of good, bad, warn, busy and calm. The sign says the same without color.
+	Tone, Sign, Text string
+}
+
+// tones are the tones of the states of all kinds.
+var tones = map[string]string{
+	string(v1alpha1.RolloutCreating): "calm", string(v1alpha1.RolloutReady): "calm", string(v1alpha1.RolloutStarting): "busy",
+	string(v1alpha1.RolloutWaitingForApproval): "warn", string(v1alpha1.RolloutRunning): "busy", string(v1alpha1.RolloutPaused): "warn",
+	string(v1alpha1.RolloutStopping): "warn", string(v1alpha1.RolloutStopped): "calm", string(v1alpha1.RolloutFinished): "good",
+}
+
+var signs = map[string]string{"good": "✓", "bad": "✕", "warn": "!", "busy": "›", "calm": "·"}
+
+// badgeOf returns the badge of a state: badge STATE, or badge TEXT TONE for a text with another
+// tone.
+func badgeOf(state any, tone ...string) Badge {
+	b := Badge{Text: fmt.Sprint(state), Tone: "calm"}
+	if t := tones[b.Text]; t != "" {
+		b.Tone = t
+	}
+	if len(tone) > 0 {
+		b.Tone = tone[0]
+	}
+	b.Sign = signs[b.Tone]
+	return b
+}
+
+// Bar is the counts of a rollout or a group as a bar.
+type Bar struct {
+	Segments []Segment
+	// Label is the text of the bar.
+	Label string
+}
+
+// Segment is a part of a bar that is 100 wide.
+type Segment struct {
+	// Class is the bucket in lower case.
+	Class string
+	X, W  string
+}
+
+// barOf returns the bar of these counts.
+func barOf(c v1alpha1.Counts) Bar {
+	counts := []struct {
+		class, name string
+		n           int32
+	}{
+		{"succeeded", "succeeded", c.Succeeded}, {"failed", "failed", c.Failed}, {"canceled", "canceled", c.Canceled}, {"skipped", "skipped", c.Skipped},
+		{"removed", "removed", c.Removed}, {"inprogress", "in progress", c.InProgress}, {"pending", "pending", c.Pending}, {"scheduled", "scheduled", c.Scheduled},
+	}
+	var b Bar
+	var texts []string
+	total, at := float64(max(c.Targets, 1)), 0.0
+	for _, part := range counts {
+		if part.n == 0 {
+			continue
+		}
+		width := min(100*float64(part.n)/total, 100-at)
+		b.Segments = append(b.Segments, Segment{Class: part.class, X: fmt.Sprintf("%.2f", at), W: fmt.Sprintf("%.2f", width)})
+		at += width
+		texts = append(texts, fmt.Sprintf("%d %s", part.n, part.name))
+	}
+	b.Label = fmt.Sprintf("%s: %s", text.Count(c.Targets, "target"), strings.Join(texts, ", "))
+	if len(texts) == 0 {
+		b.Label = text.Count(c.Targets, "target")
+	}
+	return b
+}
+
+// rolloutStates are the states of rollouts, in the order in which a rollout has them.
+var rolloutStates = []string{
+	string(v1alpha1.RolloutCreating), string(v1alpha1.RolloutWaitingForApproval), string(v1alpha1.RolloutReady), string(v1alpha1.RolloutStarting), string(v1alpha1.RolloutRunning),
+	string(v1alpha1.RolloutPaused), string(v1alpha1.RolloutStopping), string(v1alpha1.RolloutStopped), string(v1alpha1.RolloutFinished),
+}

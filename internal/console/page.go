@@ -1,0 +1,45 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package console
+
+// page is a page of the console.
+type page struct {
+	// pattern is the pattern of net/http, such as "GET /rollouts/{namespace}/{name}". With the
+	// method POST, a form of the page is sent there: it is refused without the token of the
+	// session, and for anonymous viewers.
+	pattern string
+	// template is the file templates/NAME.html, which defines "main".
+	template string
+	// nav is the name in the navigation, of the page of a list.
+	nav string
+	// section is the path of the page in the navigation that this page belongs to.
+	section string
+	// kinds are the kinds that the page shows. The page is shown only if the viewer may see the
+	// first one, in at least one namespace or in that of the path. If others may not be seen or are
+	// not read yet, the page is shown with a sentence about it. After a change of an object of one
+	// of these kinds, an open page is updated.
+	kinds []Kind
+	// personal pages are made for one viewer: they may use the viewer, and are not shared. Pages of
+	// actions are personal.
+	personal bool
+	// load returns the content. An error is one of errors.go.
+	load func(*request) (content, error)
+}
+
+// content is what a page shows.
+type content struct {
+	// Title is the title of the page.
+	Title string
+	// Data is what the template shows: exported types, which are .Data there.
+	Data any
+	// Status is the status of the response. Zero: 200.
+	Status int
+}
+
+// pages are the pages of the console. The navigation has the order of this list.
+func pages() []*page {
+	return []*page{
+		rolloutsPage,
+	}
+}

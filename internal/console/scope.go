@@ -1,0 +1,152 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package console
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/goshawk-dev/goshawk/internal/text"
+)
+
+// mostNamespaces is the maximum number of namespaces whose rights are asked for one by one for a
+// page. A viewer who may list a kind in all namespaces sees all of them.
+const mostNamespaces = 500
+
+// scope is what a viewer may see on a page: the namespaces for each kind of the page.
+type scope struct {
+	kinds map[Kind]*kindScope
+	// notices are sentences about what is not shown.
+	notices []string
+}
+
+// kindScope is what a viewer may see of a kind.
+type kindScope struct {
+	// names are the namespaces, sorted.
+	names []string
+	// problems are the reasons why others are not shown, by namespace.
+	problems map[string]*problem
+	// whole is the reason why nothing is shown. nil: something is shown.
+	whole *problem
+}
+
+func (s scope) namespaces(kind Kind) []string {
+	if k := s.kinds[kind]; k != nil {
+		return k.names
+	}
+	return nil
+}
+
+// problem returns why the objects of a kind in a namespace are not shown, or nil if they are.
+func (s scope) problem(kind Kind, namespace string) *problem {
+	k := s.kinds[kind]
+	if k == nil {
+		return &problem{status: http.StatusInternalServerError, title: "Error", message: fmt.Sprintf("This page does not name the kind %s.", kind)}
+	}
+	if _, found := slices.BinarySearch(k.names, namespace); found {
+		return nil
+	}
+	if p := k.problems[namespace]; p != nil {
+		return p
+	}
+	if k.whole != nil {
+		return k.whole
+	}
+	return &problem{status: http.StatusForbidden, title: "Not allowed", message: fmt.Sprintf("You may not list %s.goshawk.dev in namespace %s.", kind, namespace)}
+}
+
+// key is the same for viewers who see the same.
+func (s scope) key() string {
+	var b strings.Builder
+	for _, kind := range Kinds() {
+		if k := s.kinds[kind]; k != nil {
+			fmt.Fprintf(&b, "%s=%s;", kind, strings.Join(k.names, ","))
+		}
+	}
+	b.WriteString(strings.Join(s.notices, ";"))
+	return b.String()
+}
+
+// scopeOf returns what a viewer may see on a page. wanted is the namespace of the address; empty:
+// all.
+func (s *Server) scopeOf(ctx context.Context, v *Viewer, p *page, wanted string) scope {
+	found := scope{kinds: map[Kind]*kindScope{}}
+	candidates := []string{wanted}
+	if wanted == "" {
+		candidates = s.o.Source.Index().Namespaces()
+	}
+	for i, kind := range p.kinds {
+		k := s.scopeOfKind(ctx, v, kind, wanted, candidates)
+		found.kinds[kind] = k
+		if i > 0 && k.whole != nil {
+			found.notices = append(found.notices, fmt.Sprintf("The %s are not shown. %s", plural(kind), k.whole.message))
+		}
+		for _, namespace := range candidates {
+			if hidden := k.problems[namespace]; hidden != nil && k.whole == nil && hidden.status != http.StatusForbidden {
+				found.notices = append(found.notices, fmt.Sprintf("The %s of namespace %s are not shown. %s", plural(kind), namespace, hidden.message))
+			}
+		}
+	}
+	return found
+}
+
+func (s *Server) scopeOfKind(ctx context.Context, v *Viewer, kind Kind, wanted string, candidates []string) *kindScope {
+	k := &kindScope{problems: map[string]*problem{}}
+	all, err := v.Authorizer.May(ctx, Access{Verb: "list", Resource: kind})
+	if err != nil {
+		k.whole = rightsUnknown(err)
+		return k
+	}
+	if k.whole = s.readingProblem(kind, wanted); k.whole != nil {
+		return k
+	}
+	reason := all.Reason
+	for i, namespace := range candidates {
+		if p := s.readingProblem(kind, namespace); p != nil {
+			k.problems[namespace] = p
+			continue
+		}
+		if !all.Allowed && i < mostNamespaces {
+			d, err := v.Authorizer.May(ctx, Access{Verb: "list", Resource: kind, Namespace: namespace})
+			if err != nil {
+				k.problems[namespace] = rightsUnknown(err)
+				continue
+			}
+			if !d.Allowed {
+				reason = d.Reason
+				k.problems[namespace] = problemOf(forbidden(Access{Verb: "list", Resource: kind, Namespace: namespace}, v.displayName(), d.Reason))
+				continue
+			}
+		} else if !all.Allowed {
+			continue
+		}
+		k.names = append(k.names, namespace)
+	}
+	if len(k.names) == 0 && !all.Allowed {
+		k.whole = problemOf(forbidden(Access{Verb: "list", Resource: kind, Namespace: wanted}, v.displayName(), reason))
+	}
+	return k
+}
+
+// readingProblem returns why the caches do not have the objects of a kind, or nil if they do.
+func (s *Server) readingProblem(kind Kind, namespace string) *problem {
+	switch reading := s.o.Source.Reading(kind, namespace); {
+	case reading.Refused != "":
+		return problemOf(refused(kind, namespace, reading.Refused))
+	case !reading.Synced:
+		return problemOf(loading(kind, reading.Objects))
+	}
+	return nil
+}
+
+func rightsUnknown(err error) *problem {
+	return &problem{
+		status: http.StatusServiceUnavailable, title: "Rights not known",
+		message: "The API server did not say what you may see: " + text.Clean(err.Error(), maxReason),
+		fix:     "The page appears by itself as soon as the API server says it.", retry: true,
+	}
+}
