@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -282,51 +281,7 @@ func (s *targetsCommand) text(targets []explain.TargetState) string {
 		if t.Action != nil {
 			update, state = t.Action.Update, string(t.Action.State)
 		}
-		add(t.Group, t.Bucket, notes(t), t.Name, cmp.Or(string(t.UpdateStatus), "-"), cmp.Or(t.Installed, "-"), update, state, seen)
+		add(t.Group, t.Bucket, cmp.Or(t.Notes(), "-"), t.Name, cmp.Or(string(t.UpdateStatus), "-"), cmp.Or(t.Installed, "-"), update, state, seen)
 	}
 	return table(0, rows)
-}
-
-// notes returns what needs attention on a target.
-func notes(t *explain.TargetState) string {
-	var parts []string
-	if t.WaitsFor != "" {
-		parts = append(parts, t.WaitsFor)
-	}
-	if t.Held && t.WaitsFor != "on hold" {
-		parts = append(parts, "on hold")
-	}
-	if a := t.Action; a != nil && (a.State == v1alpha1.ActionError || a.State == v1alpha1.ActionCanceled) {
-		why := []string{}
-		if a.StatusCode != "" {
-			why = append(why, "code "+a.StatusCode)
-		}
-		if a.Message != "" {
-			why = append(why, strconv.Quote(a.Message))
-		}
-		if a.Attempt > 1 {
-			why = append(why, fmt.Sprintf("attempt %d", a.Attempt))
-		}
-		if len(why) > 0 {
-			parts = append(parts, strings.Join(why, ", "))
-		}
-	}
-	for _, c := range t.Conditions {
-		switch c.Type {
-		case v1alpha1.ConditionConsistent:
-			if t.Inconsistent {
-				parts = append(parts, "inconsistent ("+c.Reason+")")
-			}
-		case v1alpha1.ConditionOnline:
-			if t.Silent {
-				parts = append(parts, strings.ToLower(c.Reason))
-			}
-		default:
-			parts = append(parts, c.Message)
-		}
-	}
-	if t.InstalledBy == v1alpha1.InstalledByReport {
-		parts = append(parts, "set reported by the device")
-	}
-	return cmp.Or(strings.Join(parts, "; "), "-")
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/explain"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
-	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
 func newWhyCommand(o *Options) *cobra.Command {
@@ -105,15 +104,15 @@ func whyText(w *explain.WhyTarget, width int) string {
 	var out strings.Builder
 	out.WriteString("Target " + w.Namespace + "/" + w.Target + "\n" + table(2, facts(w)))
 	for _, n := range w.Conditions {
-		out.WriteString(wrapped(2, width, noticeText(&n)))
+		out.WriteString(wrapped(2, width, n.Words()))
 	}
-	out.WriteString("\nNow: " + nowText(&w.Now) + "\n")
+	out.WriteString("\nNow: " + w.Now.Words() + "\n")
 	if w.Pending != "" {
 		out.WriteString(wrapped(2, width, "before the answer: "+w.Pending))
 	}
 	out.WriteString(reasonText(width, w.Now.Code, w.Now.Message, w.Now.Until, w.Now.Change))
 	if n := w.Next; n != nil {
-		out.WriteString("\nNext: " + n.Update + ", from " + sourceText(&n.Source) + "\n")
+		out.WriteString("\nNext: " + n.Update + ", from " + n.Source.Words() + "\n")
 		out.WriteString(reasonText(width, n.Code, n.Message, n.Until, n.Change))
 	}
 	out.WriteString("\n" + updatesText(w.Updates, width))
@@ -121,13 +120,6 @@ func whyText(w *explain.WhyTarget, width int) string {
 		out.WriteString("\nActions, the newest first:\n" + actionsText(w.Actions, width))
 	}
 	return out.String()
-}
-
-func noticeText(n *explain.Notice) string {
-	if n.Reason == n.Type {
-		return n.Type + ": " + n.Message
-	}
-	return fmt.Sprintf("%s, %s: %s", n.Type, n.Reason, n.Message)
 }
 
 func facts(w *explain.WhyTarget) [][]string {
@@ -151,56 +143,13 @@ func facts(w *explain.WhyTarget) [][]string {
 	return rows
 }
 
-// nowText says in a few words what the device gets.
-func nowText(n *explain.Offered) string {
-	switch n.Kind {
-	case offer.Deploy:
-		return fmt.Sprintf("deploy %s as action %d", n.Update, n.ActionID)
-	case offer.Confirm:
-		return fmt.Sprintf("confirm %s as action %d", n.Update, n.ActionID)
-	case offer.Cancel:
-		return fmt.Sprintf("cancel action %d (%s)", n.ActionID, n.Update)
-	default:
-		return "nothing"
-	}
-}
-
 // reasonText returns a message with its code, until when it holds, and what changes it.
 func reasonText(width int, code, message string, until *metav1.Time, change *explain.Change) string {
-	text := message
-	if code != "" {
-		text = code + ": " + message
-	}
-	if until != nil && !strings.Contains(message, until.UTC().Format("2006-01-02T15:04:05Z07:00")) {
-		text += " (until " + stampOf(until) + ")"
-	}
-	out := wrapped(2, width, text)
+	out := wrapped(2, width, explain.ReasonWords(code, message, until))
 	if change != nil {
-		out += wrapped(2, width, "to change it: "+changeText(change))
+		out += wrapped(2, width, "to change it: "+change.Words())
 	}
 	return out
-}
-
-func changeText(c *explain.Change) string {
-	field := c.Field
-	if c.Value != "" {
-		field += ": " + c.Value
-	}
-	return fmt.Sprintf("%s of %s %s %s", field, c.Kind, c.Name, c.Effect)
-}
-
-func sourceText(s *explain.Source) string {
-	switch s.Kind {
-	case v1alpha1.SourceRollout:
-		if s.Group != "" {
-			return fmt.Sprintf("rollout %s (group %s)", s.Name, s.Group)
-		}
-		return "rollout " + s.Name
-	case v1alpha1.SourceAutoAssignment:
-		return "auto-assignment " + s.Name
-	default:
-		return "spec.assignment"
-	}
 }
 
 func updatesText(updates []explain.Reach, width int) string {
@@ -214,7 +163,7 @@ func updatesText(updates []explain.Reach, width int) string {
 		if u.Since != nil {
 			since = ", since " + stamp(u.Since.Time)
 		}
-		out += fmt.Sprintf("  %d. %s: %s%s%s\n", i+1, sourceText(&u.Source), u.Update, since, word(u.Offered, ", offered now"))
+		out += fmt.Sprintf("  %d. %s: %s%s%s\n", i+1, u.Source.Words(), u.Update, since, word(u.Offered, ", offered now"))
 		for line := range strings.Lines(reasonText(width-3, u.Code, u.Message, u.Until, u.Change)) {
 			out += "   " + line
 		}
@@ -241,7 +190,7 @@ func actionsText(actions []explain.PastAction, width int) string {
 		if code != "" {
 			code = "code " + code
 		}
-		rows = append(rows, []string{strconv.Itoa(int(a.ID)), string(a.State), a.Update, sourceText(&a.Source), word(a.Attempt > 1, fmt.Sprintf("attempt %d", a.Attempt)), stampOf(a.StartedAt), end, code, word(a.Cancel != "", "cancel: "+a.Cancel)})
+		rows = append(rows, []string{strconv.Itoa(int(a.ID)), string(a.State), a.Update, a.Source.Words(), word(a.Attempt > 1, fmt.Sprintf("attempt %d", a.Attempt)), stampOf(a.StartedAt), end, code, word(a.Cancel != "", "cancel: "+a.Cancel)})
 	}
 	lines := strings.SplitAfter(table(2, rows), "\n")
 	out := ""

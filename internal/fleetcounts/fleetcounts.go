@@ -143,7 +143,7 @@ func (c *Counts) set(name string) *Tally {
 }
 
 func (c *Counts) countTarget(t *v1alpha1.Target, n int) {
-	status, problems, name := StatusOf(t), problemsOf(t), Installed(t)
+	status, problems, name := StatusOf(t), ProblemsOf(t), Installed(t)
 	set := c.set(name)
 	for _, tally := range []*Tally{&c.Targets, set} {
 		tally.Targets += n

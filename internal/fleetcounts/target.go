@@ -38,11 +38,11 @@ var Problems = [...]Problem{Inconsistent, Silent, Held, WaitingForConfirmation, 
 // Has reports whether a target has a problem. An unknown problem is one that no target has.
 func Has(t *v1alpha1.Target, p Problem) bool {
 	i := slices.Index(Problems[:], p)
-	return i >= 0 && problemsOf(t)[i]
+	return i >= 0 && ProblemsOf(t)[i]
 }
 
-// problemsOf reports which of the problems a target has.
-func problemsOf(t *v1alpha1.Target) (has [len(Problems)]bool) {
+// ProblemsOf reports which of Problems a target has, in their order.
+func ProblemsOf(t *v1alpha1.Target) (has [len(Problems)]bool) {
 	open := action.Open(&t.Status)
 	for i, p := range Problems {
 		switch p {
