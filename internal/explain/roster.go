@@ -22,9 +22,6 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 )
 
-// PageSize is the number of rows on a page of a list.
-const PageSize = 50
-
 // Use is how a target uses a set.
 type Use string
 
@@ -65,16 +62,14 @@ type TargetQuery struct {
 // TargetPage is one page of the targets that a query selects, sorted by namespace and name.
 type TargetPage struct {
 	Targets []TargetState `json:"targets"`
-	// Total is the number of targets that the query selects, and Of the number of all targets in its
-	// namespaces.
+	// Total is the number of targets that the query selects, and Of the number of all targets in
+	// its namespaces.
 	Total int `json:"total"`
 	Of    int `json:"of"`
-	// Page is the number of this page, from 1, and Pages the number of pages, at least 1.
-	Page  int `json:"page"`
-	Pages int `json:"pages"`
 }
 
-// maxQueries is the number of queries whose result a roster keeps. Each takes a bit for each target.
+// maxQueries is the number of queries whose result a roster keeps. Each takes a bit for each
+// target.
 const maxQueries = 64
 
 // Roster lists and counts the targets of an index. It keeps a row for each target, and for the last
@@ -259,27 +254,23 @@ func (s *selected) from(skip, n int) []int {
 	return out
 }
 
-// Page returns one page of the targets that a query selects. A page below 1 is the first, and one
-// after the last is the last.
-func (r *Roster) Page(q *TargetQuery, page int) TargetPage {
+// Page returns one page, counted from 1, of the targets that a query selects, with size targets on
+// each page. A page beyond the last one is the last one.
+func (r *Roster) Page(q *TargetQuery, page, size int) TargetPage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refresh()
 	s := r.query(q)
 	p := TargetPage{Targets: []TargetState{}, Total: s.total, Of: s.of}
-	p.Page, p.Pages = PageOf(page, s.total)
-	for _, i := range s.from((p.Page-1)*PageSize, PageSize) {
+	page = min(max(page, 1), (s.total+size-1)/size)
+	if page == 0 {
+		return p
+	}
+	for _, i := range s.from((page-1)*size, size) {
 		state, _ := (*Members)(nil).StateOf(r.rows[i].target)
 		p.Targets = append(p.Targets, state)
 	}
 	return p
-}
-
-// PageOf returns the number of the page that is shown and the number of pages, at least 1, of a list
-// with that many rows.
-func PageOf(page, rows int) (shown, pages int) {
-	pages = max((rows+PageSize-1)/PageSize, 1)
-	return min(max(page, 1), pages), pages
 }
 
 // query returns the result of a query, which it keeps. The caller holds the lock.
@@ -387,6 +378,7 @@ func usesSet(t *v1alpha1.Target, set string, use Use, hash string) bool {
 		if i := t.Status.Installed; hash != "" && i != nil && i.ContentHash != "" {
 			return i.ContentHash == hash
 		}
+	case UseNamed:
 	}
 	name := fleetcounts.Installed(t)
 	return name == set || set == NoSet && name == ""

@@ -138,9 +138,9 @@ func TestQueriesOfTargets(t *testing.T) {
 		"a text without a match":                         {TargetQuery{Text: "<script>"}, "", 6},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := r.Page(&tt.query, 1)
-			if got := namesOf(p); got != tt.want || p.Total != len(p.Targets) || p.Of != tt.of || p.Page != 1 || p.Pages != 1 {
-				t.Errorf("targets %q, want %q; %d of %d, page %d of %d", got, tt.want, p.Total, p.Of, p.Page, p.Pages)
+			p := r.Page(&tt.query, 1, 50)
+			if got := namesOf(p); got != tt.want || p.Total != len(p.Targets) || p.Of != tt.of {
+				t.Errorf("targets %q, want %q; %d of %d", got, tt.want, p.Total, p.Of)
 			}
 		})
 	}
@@ -148,17 +148,17 @@ func TestQueriesOfTargets(t *testing.T) {
 
 func TestPagesOfTargets(t *testing.T) {
 	var objects []client.Object
-	for i := range 2*PageSize + 1 {
+	for i := range 101 {
 		objects = append(objects, built.Target(fmt.Sprintf("dev-%03d", i)))
 	}
 	_, r := rosterOf(t, objects...)
 	for _, tt := range []struct {
-		page, shown int
+		page        int
 		first, last string
-	}{{-1, 1, "dev-000", "dev-049"}, {1, 1, "dev-000", "dev-049"}, {2, 2, "dev-050", "dev-099"}, {3, 3, "dev-100", "dev-100"}, {1 << 40, 3, "dev-100", "dev-100"}} {
-		p := r.Page(&TargetQuery{}, tt.page)
-		if p.Page != tt.shown || p.Pages != 3 || p.Total != 101 || p.Targets[0].Name != tt.first || p.Targets[len(p.Targets)-1].Name != tt.last {
-			t.Errorf("page %d: %d of %d with %d targets, from %s to %s", tt.page, p.Page, p.Pages, p.Total, p.Targets[0].Name, p.Targets[len(p.Targets)-1].Name)
+	}{{-1, "dev-000", "dev-049"}, {1, "dev-000", "dev-049"}, {2, "dev-050", "dev-099"}, {3, "dev-100", "dev-100"}, {1 << 40, "dev-100", "dev-100"}} {
+		p := r.Page(&TargetQuery{}, tt.page, 50)
+		if p.Total != 101 || p.Targets[0].Name != tt.first || p.Targets[len(p.Targets)-1].Name != tt.last {
+			t.Errorf("page %d: %d targets, from %s to %s", tt.page, p.Total, p.Targets[0].Name, p.Targets[len(p.Targets)-1].Name)
 		}
 	}
 }
@@ -178,8 +178,8 @@ func TestRosterFollowsChanges(t *testing.T) {
 		fresh := NewRoster(x)
 		for i := range queries {
 			page := 1 + random.Intn(4)
-			got, want := r.Page(&queries[i], page), fresh.Page(&queries[i], page)
-			if namesOf(got) != namesOf(want) || got.Total != want.Total || got.Of != want.Of || got.Pages != want.Pages {
+			got, want := r.Page(&queries[i], page, 20), fresh.Page(&queries[i], page, 20)
+			if namesOf(got) != namesOf(want) || got.Total != want.Total || got.Of != want.Of {
 				t.Fatalf("step %d, query %d: %d of %d targets %q, want %d of %d %q", step, i, got.Total, got.Of, namesOf(got), want.Total, want.Of, namesOf(want))
 			}
 		}
@@ -192,8 +192,8 @@ func TestRosterFollowsChanges(t *testing.T) {
 func TestRosterKeepsABoundedNumberOfQueries(t *testing.T) {
 	_, r := rosterOf(t, rosterWorld()...)
 	for i := range 3 * maxQueries {
-		r.Page(&TargetQuery{Text: fmt.Sprint(i)}, 1)
-		r.Page(&TargetQuery{Text: "kept"}, 1)
+		r.Page(&TargetQuery{Text: fmt.Sprint(i)}, 1, 50)
+		r.Page(&TargetQuery{Text: "kept"}, 1, 50)
 	}
 	if len(r.queries) > maxQueries {
 		t.Errorf("%d queries are kept, want at most %d", len(r.queries), maxQueries)
@@ -210,7 +210,7 @@ func TestRosterIsSafeForConcurrentUse(t *testing.T) {
 		wait.Go(func() {
 			for i := range 50 {
 				q := TargetQuery{Text: fmt.Sprint(i % 5)}
-				r.Page(&q, i)
+				r.Page(&q, i, 50)
 				r.Uses()
 				r.Note(nil, x.Target(types.NamespacedName{Namespace: "a", Name: "one"}))
 				one := x.Target(types.NamespacedName{Namespace: "b", Name: "one"})
@@ -220,7 +220,7 @@ func TestRosterIsSafeForConcurrentUse(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if p := r.Page(&TargetQuery{}, 1); p.Total != 6 {
+	if p := r.Page(&TargetQuery{}, 1, 50); p.Total != 6 {
 		t.Errorf("%d targets", p.Total)
 	}
 }
@@ -284,15 +284,15 @@ func BenchmarkRoster(b *testing.B) {
 	x, r := rosterOf(b, objects...)
 	one := x.Target(types.NamespacedName{Namespace: built.Target("dev-050000").Namespace, Name: "dev-050000"})
 	query := TargetQuery{Text: "dev-09", Statuses: []v1alpha1.UpdateStatus{v1alpha1.UpdateStatusInSync}}
-	r.Page(&query, 1)
+	r.Page(&query, 1, 50)
 	for name, f := range map[string]func(i int){
-		"ReadAll": func(int) { NewRoster(x).Page(&TargetQuery{}, 1) },
+		"ReadAll": func(int) { NewRoster(x).Page(&TargetQuery{}, 1, 50) },
 		"PageAfterACreation": func(i int) {
 			put(b, x, r, built.Target(fmt.Sprint("new-", i)))
-			r.Page(&query, 100)
+			r.Page(&query, 100, 50)
 		},
-		"PageAfterOneChange": func(int) { r.Note(one, one); r.Page(&query, 100) },
-		"NewQuery":           func(i int) { r.Page(&TargetQuery{Text: fmt.Sprint("dev-09", i)}, 1) },
+		"PageAfterOneChange": func(int) { r.Note(one, one); r.Page(&query, 100, 50) },
+		"NewQuery":           func(i int) { r.Page(&TargetQuery{Text: fmt.Sprint("dev-09", i)}, 1, 50) },
 		"Uses":               func(int) { r.Note(one, one); r.Uses() },
 	} {
 		b.Run(name, func(b *testing.B) {
