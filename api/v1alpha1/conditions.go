@@ -224,7 +224,7 @@ const (
 	ReasonUpdateCanceled = "UpdateCanceled"
 	// ReasonRollbackFailed means that the device could not return to its old state.
 	ReasonRollbackFailed = "RollbackFailed"
-	// ReasonReportedByDevice means that the device itself reports to be inconsistent.
+	// ReasonReportedByDevice means that the device itself reports whether it is consistent.
 	ReasonReportedByDevice = "ReportedByDevice"
 	// ReasonClosedWhileRunning means that Goshawk closed an action after the device had started it.
 	ReasonClosedWhileRunning = "ClosedWhileRunning"

@@ -138,11 +138,21 @@ const (
 	// CodeNoFeature marks an update with a module type that no feature of the device serves. The
 	// device got no command.
 	CodeNoFeature = "NoFeature"
-	// CodeRemoveNotSupported marks a removal (update.remove) for a device that uses DDI, which has
-	// no command for it.
+	// CodeRemoveNotSupported marks a removal (update.remove) for a device that uses DDI and has not
+	// announced that it can remove software.
 	CodeRemoveNotSupported = "RemoveNotSupported"
 	// CodeInconsistent is the code by which a device says that it is inconsistent.
 	CodeInconsistent = "INCONSISTENT"
+)
+
+// Attributes in status.attributes that have a meaning for Goshawk. goshawk-agent sends them, and
+// any other device may.
+const (
+	// AttributeConsistent is "true" or "false": whether the device is consistent, according to
+	// itself. A device with this attribute reports with each result if it is inconsistent.
+	AttributeConsistent = "goshawk-agent.consistent"
+	// AttributeRemoves is "true" if the device can remove software over DDI.
+	AttributeRemoves = "goshawk-agent.removes"
 )
 
 // AutoConfirm is how an update that requires confirmation is confirmed.

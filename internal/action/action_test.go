@@ -541,6 +541,49 @@ func TestConditionConsistent(t *testing.T) {
 	}
 }
 
+// saysConsistent is a device that sends AttributeConsistent.
+func saysConsistent(value string) testStep {
+	return func(l *testTarget) {
+		l.s.Attributes = map[string]v1alpha1.AttributeValue{v1alpha1.AttributeConsistent: v1alpha1.AttributeValue(value)}
+		ReportConsistency(&l.s, value, l.now)
+	}
+}
+
+// TestDeviceThatReportsItsConsistency is about devices with AttributeConsistent: their word counts,
+// in place of what their failures suggest.
+func TestDeviceThatReportsItsConsistency(t *testing.T) {
+	yes, no := saysConsistent("true"), saysConsistent("false")
+	removal := func(b *Creation) { b.Remove = []v1alpha1.SoftwareReference{{Group: "app", Name: "web", Version: "1"}} }
+	inconsistent := []testStep{yes, starts("one"), reports(Install), reports(Fail, code(v1alpha1.CodeInconsistent))}
+	for name, tt := range map[string]struct {
+		steps []testStep
+		want  string // the reason of the inconsistency; "": consistent
+		state v1alpha1.UpdateStatus
+	}{
+		"a failure without the attribute":                   {[]testStep{starts("one"), reports(Install), reports(Fail)}, v1alpha1.ReasonUpdateFailed, v1alpha1.UpdateStatusError},
+		"a failure that was rolled back":                    {[]testStep{yes, starts("one"), reports(Install), reports(Fail)}, "", v1alpha1.UpdateStatusError},
+		"a failure whose rollback failed":                   {inconsistent, v1alpha1.ReasonReportedByDevice, v1alpha1.UpdateStatusError},
+		"the attribute does not replace the reason":         {then([]testStep{yes, starts("one"), reports(Install), reports(Fail, code(CodeRollbackFailed))}, no), v1alpha1.ReasonRollbackFailed, v1alpha1.UpdateStatusError},
+		"a cancel that was rolled back":                     {[]testStep{yes, starts("one"), reports(Install), stopped, reports(CancelAccepted)}, "", v1alpha1.UpdateStatusRegistered},
+		"a removal that was rolled back":                    {[]testStep{yes, starts("", removal), reports(Remove), reports(Fail)}, "", v1alpha1.UpdateStatusError},
+		"a removal whose rollback failed":                   {[]testStep{yes, starts("", removal), reports(Remove), reports(Fail, code(v1alpha1.CodeInconsistent))}, v1alpha1.ReasonReportedByDevice, v1alpha1.UpdateStatusError},
+		"a success":                                         {then(then(inconsistent, starts("one")), installed...), "", v1alpha1.UpdateStatusInSync},
+		"a success that leaves other software inconsistent": {then(inconsistent, starts("two"), reports(Proceed), reports(Succeed, code(v1alpha1.CodeInconsistent))), v1alpha1.ReasonReportedByDevice, v1alpha1.UpdateStatusError},
+		"the attribute alone, after a change by hand":       {then(then([]testStep{starts("one")}, installed...), no), v1alpha1.ReasonReportedByDevice, v1alpha1.UpdateStatusError},
+		"the attribute after a repair by hand":              {then(inconsistent, yes), "", v1alpha1.UpdateStatusError},
+		"the attribute after a forced cancel":               {[]testStep{yes, starts("one"), reports(Install), forced, yes}, "", v1alpha1.UpdateStatusRegistered},
+		"a forced cancel, before the attribute":             {[]testStep{yes, starts("one"), reports(Install), forced}, v1alpha1.ReasonClosedWhileRunning, v1alpha1.UpdateStatusError},
+		"a value without meaning":                           {then(inconsistent, saysConsistent("maybe")), v1alpha1.ReasonReportedByDevice, v1alpha1.UpdateStatusError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newTarget(tt.steps...).facts()
+			if f.Inconsistent != tt.want || f.Status != tt.state {
+				t.Errorf("inconsistent %q, %s; want %q, %s", f.Inconsistent, f.Status, tt.want, tt.state)
+			}
+		})
+	}
+}
+
 func TestInstalledNeedsAConsistentTarget(t *testing.T) {
 	l := newTarget(then([]testStep{starts("one")}, installed...)...)
 	since := metav1.NewTime(l.now)

@@ -73,6 +73,33 @@ func ReportInstalled(s *v1alpha1.TargetStatus, set, hash string, now time.Time) 
 	s.UpdateStatus = updateStatusOf(s)
 }
 
+// ReportConsistency records whether the device is consistent according to AttributeConsistent in
+// its present report. It changes the condition only if the device contradicts it, so that the
+// reason of an inconsistency stays.
+func ReportConsistency(s *v1alpha1.TargetStatus, reported string, now time.Time) {
+	if !ContradictsConsistency(s, reported) {
+		return
+	}
+	status, message := metav1.ConditionTrue, "The device reports that it is consistent."
+	if reported != "true" {
+		status, message = metav1.ConditionFalse, "The device reports that it is inconsistent: install a set; a success, or the report that it is consistent, clears this condition."
+	}
+	setConsistent(s, status, v1alpha1.ReasonReportedByDevice, message, now)
+	s.UpdateStatus = updateStatusOf(s)
+}
+
+// ContradictsConsistency reports whether a value of AttributeConsistent says the opposite of the
+// condition Consistent. Values other than true and false say nothing.
+func ContradictsConsistency(s *v1alpha1.TargetStatus, reported string) bool {
+	return reported == "true" && !IsConsistent(s) || reported == "false" && IsConsistent(s)
+}
+
+// reportsConsistency reports whether the device says with each result if it is inconsistent. If it
+// says nothing, it is consistent, also after a failure.
+func reportsConsistency(s *v1alpha1.TargetStatus) bool {
+	return s.Attributes[v1alpha1.AttributeConsistent] != ""
+}
+
 // Brought reports whether an action of Goshawk installed this content on the device: an open action
 // that has started, or the action of the present installation. A content that the device only
 // reports by itself does not count.
@@ -108,7 +135,7 @@ func updateInstalled(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event,
 	case installed:
 		message := fmt.Sprintf("Action %d installed set %q.", a.ID, a.DistributionSet)
 		setConsistent(s, metav1.ConditionTrue, v1alpha1.ReasonUpdateSucceeded, message, r.Now)
-	case result != Succeed && a.InstallingStarted && a.Update.Rollback != v1alpha1.RollbackSupported:
+	case result != Succeed && a.InstallingStarted && a.Update.Rollback != v1alpha1.RollbackSupported && !reportsConsistency(s):
 		reason, cause := undone(a)
 		markInconsistent(s, a, reason, cause, r.Now)
 	}
@@ -122,7 +149,7 @@ func updateRemoved(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, r
 		markInconsistent(s, a, r.inconsistencyReason, reportedByDevice, r.Now)
 	case result == Succeed && !a.WasInconsistent && !IsConsistent(s):
 		setConsistent(s, metav1.ConditionTrue, v1alpha1.ReasonUpdateSucceeded, fmt.Sprintf("Action %d (%s) succeeded.", a.ID, a.Removal), r.Now)
-	case result != Succeed && a.InstallingStarted:
+	case result != Succeed && a.InstallingStarted && !reportsConsistency(s):
 		reason, cause := undone(a)
 		markInconsistent(s, a, reason, cause, r.Now)
 	}

@@ -124,10 +124,12 @@ The target is not consistent (condition ` + "`Consistent`" + ` is False), until 
 | CanceledWhileInstalling | the device accepted a cancel, or canceled by itself, after it had reported that it was installing or removing; no ` + "`rollback: Supported`" + ` |
 | UpdateCanceled | the same after it had reported unspecified work (DDI: ` + "`proceeding`" + `), so that installing may have started; no ` + "`rollback: Supported`" + ` |
 | RollbackFailed | the device reports ` + "`ROLLBACK_FAILED`" + `, or ` + "`INCONSISTENT`" + ` although its modules declare ` + "`rollback: Supported`" + ` |
-| ReportedByDevice | the device reports it: status code ` + "`INCONSISTENT`" + `, or a word that ends in ` + "`_INCONSISTENT`" + ` in a code, a message or the name of its installed set |
+| ReportedByDevice | the device reports it: status code ` + "`INCONSISTENT`" + `, a word that ends in ` + "`_INCONSISTENT`" + ` in a code, a message or the name of its installed set, or attribute ` + "`goshawk-agent.consistent: \"false\"`" + ` |
 | ClosedWhileRunning | Goshawk closed an action that the device had started: by force, or at a deadline |
 
 The success of a removal ends only an inconsistency that an earlier attempt of the same removal left: it does not show what else the device runs.
+
+A device that sends the attribute ` + "`goshawk-agent.consistent`" + ` says itself whether it is consistent. The reasons UpdateFailed, CanceledWhileInstalling and UpdateCanceled do not occur: if its result does not say that it is inconsistent, it has rolled back. The report ` + "`\"true\"`" + ` also ends an inconsistency, for example after a repair at the device.
 
 `
 
