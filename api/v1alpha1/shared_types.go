@@ -103,11 +103,11 @@ type Update struct {
 	// +kubebuilder:validation:MaxLength=253
 	DistributionSet string `json:"distributionSet,omitempty"`
 
-	// remove is the software that targets are to remove, in place of a set to install. Only devices
-	// that use SoftwareUpdatable can do that; on a device that uses DDI the action fails with code
-	// RemoveNotSupported. A target whose reported inventory has none of the entries counts as
-	// succeeded, unless reinstall is true. 1 to 50 entries, with at most 4096 bytes in all. Written
-	// by the user; frozen once a rollout has started.
+	// remove is the software that targets are to remove, in place of a set to install. Devices that
+	// use SoftwareUpdatable and goshawk-agent can do that; on any other device that uses DDI the
+	// action fails with code RemoveNotSupported. A target whose reported inventory has none of the
+	// entries counts as succeeded, unless reinstall is true. 1 to 50 entries, with at most 4096
+	// bytes in all. Written by the user; frozen once a rollout has started.
 	// +optional
 	// +listType=map
 	// +listMapKey=group
@@ -408,10 +408,12 @@ type Selection struct {
 
 // MetadataEntry is a key-value pair about a module or set.
 type MetadataEntry struct {
-	// key is the key of the entry, unique in its list. 1 to 128 characters.
+	// key is the key of the entry, unique in its list. 1 to 128 characters. It does not start with
+	// goshawk-agent., because Goshawk itself sends such keys to devices.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('goshawk-agent.')",message="key must not start with goshawk-agent.: Goshawk itself sends such keys to devices"
 	Key string `json:"key"`
 
 	// value is the value of the entry, at most 4000 characters.

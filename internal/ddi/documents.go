@@ -74,9 +74,12 @@ func filePath(base, tenant, controllerID, moduleID, fileName string) string {
 
 // deploymentBaseOf returns one action, with the requested number of messages.
 func (v *visit) deploymentBaseOf(d deviceapi.Deployment, messages int) wire.DeploymentBase {
-	chunks := make(wire.List[wire.Chunk], len(d.Modules))
-	for i, module := range d.Modules {
-		chunks[i] = v.chunkOf(module)
+	chunks := make(wire.List[wire.Chunk], 0, len(d.Modules)+len(d.Remove))
+	for _, module := range d.Modules {
+		chunks = append(chunks, v.chunkOf(module))
+	}
+	for _, software := range d.Remove {
+		chunks = append(chunks, removalChunk(software))
 	}
 	download, update := handlingOf(d)
 	return wire.DeploymentBase{

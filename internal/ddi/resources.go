@@ -202,7 +202,7 @@ func actionDocument[D any](find func(*visit, int32) (deviceapi.Deployment, error
 
 // deployment returns an action, and starts it if it is offered. HEAD does not start it.
 func deployment(v *visit, id int32) (deviceapi.Deployment, error) {
-	return v.installation(id, func() (deviceapi.Deployment, error) {
+	return v.possible(id, func() (deviceapi.Deployment, error) {
 		if v.Method == http.MethodHead {
 			return v.backend.Preview(v.Context(), v.device, id, false)
 		}
@@ -212,7 +212,7 @@ func deployment(v *visit, id int32) (deviceapi.Deployment, error) {
 
 // confirmation returns an action that waits for confirmation. HEAD does not create it.
 func confirmation(v *visit, id int32) (deviceapi.Deployment, error) {
-	return v.installation(id, func() (deviceapi.Deployment, error) {
+	return v.possible(id, func() (deviceapi.Deployment, error) {
 		if v.Method == http.MethodHead {
 			return v.backend.Preview(v.Context(), v.device, id, true)
 		}
@@ -220,10 +220,10 @@ func confirmation(v *visit, id int32) (deviceapi.Deployment, error) {
 	})
 }
 
-// installed returns a closed action that installed a set, or failed to.
+// installed returns a closed action that finished or failed.
 func installed(v *visit, id int32) (deviceapi.Deployment, error) {
 	found, err := v.backend.Installed(v.Context(), v.device, id)
-	if err == nil && len(found.Remove) > 0 {
+	if err == nil && !isPossible(found) {
 		return deviceapi.Deployment{}, deviceapi.ErrNotFound
 	}
 	return found, err

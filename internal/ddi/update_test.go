@@ -35,8 +35,8 @@ func TestUpdates(t *testing.T) {
 		denied    = ` {"confirmation":"denied"}`
 	)
 	tests := map[string]struct {
-		confirm, downloadOnly, removes bool
-		steps                          []step
+		confirm, downloadOnly, removes, canRemove bool
+		steps                                     []step
 	}{
 		"an update that succeeds": {steps: []step{
 			{"GET ", 200, `"deploymentBase":{"href":"http://devices.example/acme/controller/v1/dev1/deploymentBase/100?c=1"}`},
@@ -135,6 +135,29 @@ func TestUpdates(t *testing.T) {
 			{"GET ", 200, `"_links":{"configData"`},
 			{"POST /confirmationBase/100/feedback" + confirmed, 410, ""},
 		}},
+		"a removal for a device that has announced nothing": {removes: true, steps: []step{
+			{"GET ", 200, `"_links":{"configData"`}, // it may announce it now
+			{"PUT /configData" + ` {"data":{"hw":"B"}}`, 200, ""},
+			{"GET ", 200, `{"config":{"polling":{"sleep":"00:05:00"}}}`},
+			{"GET /deploymentBase/100", 404, ""},
+		}},
+		"a removal for a device that can do it": {removes: true, canRemove: true, steps: []step{
+			{"GET ", 200, `"_links":{"configData"`},
+			{"PUT /configData" + ` {"data":{"goshawk-agent.removes":"true"}}`, 200, ""},
+			{"HEAD /deploymentBase/100", 200, ""},
+			{"GET ", 200, `"_links":{"deploymentBase"`},
+			{"GET /deploymentBase/100", 200, `"chunks":[{"part":"acme","version":"1","name":"app","artifacts":[],"metadata":[{"key":"goshawk-agent.remove","value":"true"},{"key":"goshawk-agent.group","value":"acme"}]}]`},
+			{"POST /deploymentBase/100/feedback" + succeeded, 200, ""},
+			{"GET /installedBase/100", 200, `"goshawk-agent.remove"`},
+		}},
+		"a removal for a device that can do it, with a confirmation": {removes: true, canRemove: true, confirm: true, steps: []step{
+			{"PUT /configData" + ` {"data":{"goshawk-agent.removes":true}}`, 200, ""},
+			{"GET ", 200, `"confirmationBase"`},
+			{"GET /confirmationBase/100", 200, `"goshawk-agent.remove"`},
+			{"POST /confirmationBase/100/feedback" + confirmed, 200, ""},
+			{"GET /deploymentBase/100", 200, `"goshawk-agent.remove"`},
+			{"POST /deploymentBase/100/feedback" + succeeded, 200, ""},
+		}},
 		"an installed set that the device reports": {steps: []step{
 			{"PUT /installedBase" + ` {"name":"firmware","version":"7"}`, 404, ""},
 			{"PUT /installedBase" + ` {"name":"firmware","version":"1.0"}`, 201, ""},
@@ -168,7 +191,7 @@ func TestUpdates(t *testing.T) {
 					t.Fatalf("%s %s: %d %s\nwant %d %s", method, path, w.Code, w.Body, step.code, step.body)
 				}
 			}
-			if a := b.StoredAction(device, 100); tc.removes && (a == nil || a.State != v1alpha1.ActionError || a.StatusCode != v1alpha1.CodeRemoveNotSupported || len(a.FailureMessage) > 250) {
+			if a := b.StoredAction(device, 100); tc.removes && !tc.canRemove && (a == nil || a.State != v1alpha1.ActionError || a.StatusCode != v1alpha1.CodeRemoveNotSupported || len(a.FailureMessage) > 250) {
 				t.Errorf("the action is %+v, want a failed one with code RemoveNotSupported and its whole message", a)
 			}
 		})

@@ -11,9 +11,11 @@ type State struct {
 	// Sleep is the time until the device should ask again. It is already spread over the fleet.
 	Sleep                         time.Duration
 	CancelID, ConfirmID, DeployID int32
-	// IsRemoval means that the action of ConfirmID or DeployID removes software. A protocol without
-	// a command for that closes the action with Backend.Refuse.
+	// IsRemoval means that the action of ConfirmID or DeployID removes software. A protocol that
+	// cannot let the device do that closes the action with Backend.Refuse.
 	IsRemoval bool
+	// CanRemove is set if IsRemoval is.
+	CanRemove CanRemove
 	// InstalledID is the action that installed the set that the device runs, or zero if none is
 	// known.
 	InstalledID int32
@@ -26,6 +28,20 @@ type State struct {
 	// called for.
 	NextChange time.Time
 }
+
+// CanRemove says whether a device removes software by a protocol that has no command for that, such
+// as DDI. The device announces it with v1alpha1.AttributeRemoves.
+type CanRemove string
+
+const (
+	// CannotRemove means that the device has not announced it.
+	CannotRemove CanRemove = ""
+	// RemovesSoftware means that the device has announced it.
+	RemovesSoftware CanRemove = "RemovesSoftware"
+	// RemovalUnknown means that no attributes of the device are known, and that it is asked for
+	// them now. It is returned once for a device.
+	RemovalUnknown CanRemove = "RemovalUnknown"
+)
 
 // Consent is how a device handles updates that need confirmation.
 type Consent struct {
@@ -49,8 +65,10 @@ type Deployment struct {
 	Window       Window
 	// Modules of the set. They are empty if software is removed.
 	Modules []Module
-	// Remove is the software that the device removes, in place of Modules.
-	Remove []Software
+	// Remove is the software that the device removes, in place of Modules. CanRemove says whether
+	// it can do that by DDI; it is never RemovalUnknown.
+	Remove    []Software
+	CanRemove CanRemove
 	// Metadata is the metadata of the set that the device may see.
 	Metadata []Metadata
 	// Weight of the update, from 0 to 1000: the greater one is more important.

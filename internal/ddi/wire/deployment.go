@@ -78,6 +78,16 @@ type Metadata struct {
 	Value string `json:"value"`
 }
 
+// Keys of the metadata of a chunk that removes software, which Goshawk sends only to a device that
+// has announced that it can do that.
+const (
+	// MetadataRemove is "true": the device removes this version of the software, in place of
+	// installing it. The chunk has no artifacts.
+	MetadataRemove = "goshawk-agent.remove"
+	// MetadataGroup is the group of the software; absent: it has none.
+	MetadataGroup = "goshawk-agent.group"
+)
+
 // PartOf returns the part of a chunk for the type of a software module: the type itself, except for
 // two types that DDI renames.
 func PartOf(moduleType string) string {

@@ -97,7 +97,9 @@ type record struct {
 	inventories map[string]deviceapi.Inventory
 	// hasAttributes means that the device has sent its attributes, and attributesAfter is the id of
 	// its last successful action before that.
-	hasAttributes   bool
+	hasAttributes bool
+	// isRequested means that the device was asked for its attributes before a removal.
+	isRequested     bool
 	attributesAfter int32
 }
 

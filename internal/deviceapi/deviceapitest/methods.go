@@ -47,7 +47,12 @@ func (b *Backend) State(_ context.Context, device deviceapi.Device, remoteAddr s
 		if o.confirm+o.deploy != 0 {
 			state.CacheBuster = "1"
 			a := action.Open(&r.status)
-			state.IsRemoval = a != nil && a.Removes() || a == nil && len(b.Update.Remove) > 0
+			if state.IsRemoval = a != nil && a.Removes() || a == nil && len(b.Update.Remove) > 0; state.IsRemoval {
+				state.CanRemove = canRemove(r)
+				if !r.hasAttributes && !r.isRequested {
+					state.CanRemove, r.isRequested = deviceapi.RemovalUnknown, true
+				}
+			}
 		}
 		if r.status.Installed != nil {
 			state.InstalledID = r.status.Installed.ActionID
@@ -55,6 +60,13 @@ func (b *Backend) State(_ context.Context, device deviceapi.Device, remoteAddr s
 		return nil
 	}, remoteAddr)
 	return state, err
+}
+
+func canRemove(r *record) deviceapi.CanRemove {
+	if r.status.Attributes[v1alpha1.AttributeRemoves] == "true" {
+		return deviceapi.RemovesSoftware
+	}
+	return deviceapi.CannotRemove
 }
 
 func lastSuccess(r *record) (last int32) {
@@ -180,7 +192,9 @@ func (b *Backend) find(method string, device deviceapi.Device, id int32, find fu
 	err = b.serve(method, device, func(r *record) error {
 		a, err := find(r)
 		if err == nil {
-			found = b.document(a)
+			if found = b.document(a); len(found.Remove) > 0 {
+				found.CanRemove = canRemove(r)
+			}
 		}
 		return err
 	}, id)
@@ -345,6 +359,9 @@ func (b *Backend) Attributes(_ context.Context, device deviceapi.Device, attribu
 			}
 		}
 		r.status.Attributes, r.hasAttributes, r.attributesAfter = next, true, lastSuccess(r)
+		if said := attributes.Values[v1alpha1.AttributeConsistent]; said != nil && attributes.Mode != deviceapi.RemoveAttributes {
+			action.ReportConsistency(&r.status, *said, b.now())
+		}
 		return nil
 	}, attributes)
 }

@@ -41,13 +41,14 @@ func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, reported d
 	if err != nil {
 		return err
 	}
-	key := client.ObjectKeyFromObject(t)
-	if !maps.Equal(next, t.Status.Attributes) || b.reportsNewInstalled(t, next) {
+	key, consistency := client.ObjectKeyFromObject(t), consistencyIn(reported)
+	if !maps.Equal(next, t.Status.Attributes) || b.reportsNewInstalled(t, next) || action.ContradictsConsistency(&t.Status, consistency) {
 		_, err = b.update(ctx, key, ordinary, func(w offer.World, status *v1alpha1.TargetStatus) error {
 			if next, err = merged(status.Attributes, reported); err != nil {
 				return err
 			}
 			status.Attributes = next
+			action.ReportConsistency(status, consistency, w.Now)
 			targetstatus.NoteSelection(w.Target, status, b.index.SelectionFingerprint(w.Target), w.Now)
 			seen(status, w.Now)
 			if set := b.namedSet(w.Target.Namespace, status.Attributes); b.isNewInstalled(status, set) {
@@ -61,6 +62,16 @@ func (b *Backend) Attributes(ctx context.Context, d deviceapi.Device, reported d
 	}
 	b.attribute.received(t)
 	return b.noteSoftware(t, next)
+}
+
+// consistencyIn returns the value of AttributeConsistent that the device sends now, or "". What it
+// sent earlier says nothing about the present.
+func consistencyIn(reported deviceapi.Attributes) string {
+	value := cleaned(reported.Values)[v1alpha1.AttributeConsistent]
+	if value == nil || reported.Mode == deviceapi.RemoveAttributes {
+		return ""
+	}
+	return *value
 }
 
 // merged returns the attributes after an update.
@@ -188,16 +199,38 @@ func (b *Backend) ReportInstalled(ctx context.Context, d deviceapi.Device, name,
 	return err == nil, err
 }
 
+// canRemove returns whether the device has announced that it removes software by DDI.
+func canRemove(t *v1alpha1.Target) deviceapi.CanRemove {
+	if t.Status.Attributes[v1alpha1.AttributeRemoves] == "true" {
+		return deviceapi.RemovesSoftware
+	}
+	return deviceapi.CannotRemove
+}
+
 // attributeRounds remembers after which update a device last sent its attributes. It is only a
 // cache: after a restart the attributes are requested once more, and unchanged attributes cause no
 // write.
 type attributeRounds struct {
 	mu   sync.Mutex
 	last map[types.UID]int32
+	// requested has devices without attributes that were asked for them before a removal.
+	requested map[types.UID]bool
 }
 
 func newAttributeRounds() *attributeRounds {
-	return &attributeRounds{last: map[types.UID]int32{}}
+	return &attributeRounds{last: map[types.UID]int32{}, requested: map[types.UID]bool{}}
+}
+
+// isFirstRequest reports whether a device without attributes is asked for them the first time
+// before a removal.
+func (r *attributeRounds) isFirstRequest(t *v1alpha1.Target) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.requested[t.UID] {
+		return false
+	}
+	r.requested[t.UID] = true
+	return true
 }
 
 // wanted reports whether the device should send its attributes: if it never sent any, and after
@@ -221,12 +254,14 @@ func (r *attributeRounds) forget(old, now client.Object) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.last, before.UID)
+	delete(r.requested, before.UID)
 }
 
 func (r *attributeRounds) received(t *v1alpha1.Target) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last[t.UID] = lastSuccess(t)
+	delete(r.requested, t.UID)
 }
 
 func lastSuccess(t *v1alpha1.Target) int32 {

@@ -242,7 +242,11 @@ func (b *Backend) State(ctx context.Context, d deviceapi.Device, remoteAddr stri
 	if b.installedUnknown(s.target()) {
 		return p, nil
 	}
-	p.IsRemoval = s.offer.Set.Removes() && s.offer.Kind != offer.Cancel
+	if p.IsRemoval = s.offer.Set.Removes() && s.offer.Kind != offer.Cancel; p.IsRemoval {
+		if p.CanRemove = canRemove(s.target()); p.WantAttributes && len(s.target().Status.Attributes) == 0 && b.attribute.isFirstRequest(s.target()) {
+			p.CanRemove = deviceapi.RemovalUnknown
+		}
+	}
 	switch s.offer.Kind {
 	case offer.Nothing:
 		b.logNothing(s)

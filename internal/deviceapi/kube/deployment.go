@@ -285,6 +285,9 @@ func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deploym
 	for _, e := range set.Metadata {
 		doc.Metadata = append(doc.Metadata, deviceapi.Metadata{Key: e.Key, Value: e.Value})
 	}
+	if len(set.Remove) > 0 {
+		doc.CanRemove = canRemove(s.target())
+	}
 	for _, r := range set.Remove {
 		doc.Remove = append(doc.Remove, deviceapi.Software{Group: r.Group, Name: r.Name, Version: r.Version, Type: r.Type})
 	}

@@ -108,6 +108,76 @@ func TestRefusedRemoval(t *testing.T) {
 	}
 }
 
+// TestDevicesThatAnnounceRemoval: a device without attributes is asked for them once before its
+// removal, and its attribute says whether it gets the removal by DDI.
+func TestDevicesThatAnnounceRemoval(t *testing.T) {
+	for name, tt := range map[string]struct {
+		attributes map[string]string // nil: the device sends none
+		want       deviceapi.CanRemove
+	}{
+		"it sends no attributes":   {nil, deviceapi.CannotRemove},
+		"it announces nothing":     {map[string]string{"hw": "B"}, deviceapi.CannotRemove},
+		"it announces the removal": {map[string]string{v1alpha1.AttributeRemoves: "true"}, deviceapi.RemovesSoftware},
+		"it denies the removal":    {map[string]string{v1alpha1.AttributeRemoves: "false"}, deviceapi.CannotRemove},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, removes)
+			d, ctx := w.deviceAPI(Options{}), context.Background()
+			first, err := d.State(ctx, dev0, "")
+			if err != nil || first.CanRemove != deviceapi.RemovalUnknown || !first.WantAttributes {
+				t.Fatalf("the first poll: %+v, %v; want that the device is asked for its attributes", first, err)
+			}
+			if tt.attributes != nil {
+				if err := d.Attributes(ctx, dev0, data(deviceapi.MergeAttributes, tt.attributes)); err != nil {
+					t.Fatal(err)
+				}
+				d.sync()
+			}
+			if state, err := d.State(ctx, dev0, ""); err != nil || state.CanRemove != tt.want || state.DeployID != firstID {
+				t.Errorf("the second poll: %+v, %v; want %q", state, err, tt.want)
+			}
+			if doc, err := d.Deployment(ctx, dev0, firstID); err != nil || doc.CanRemove != tt.want {
+				t.Errorf("the deployment: %+v, %v; want %q", doc, err, tt.want)
+			}
+		})
+	}
+}
+
+// TestConsistencyInAttributes: what a device reports about itself changes the condition, and an
+// attribute that only repeats it causes no write.
+func TestConsistencyInAttributes(t *testing.T) {
+	w := newWorld(t, 1)
+	d, ctx := w.deviceAPI(Options{}), context.Background()
+	says := func(mode deviceapi.AttributesMode, attributes map[string]string, consistent bool, writes int) {
+		t.Helper()
+		if err := d.Attributes(ctx, dev0, data(mode, attributes)); err != nil {
+			t.Fatal(err)
+		}
+		w.wantWrites(writes, "attributes")
+		d.sync()
+		if got := action.IsConsistent(&w.target("dev-0").Status); got != consistent {
+			t.Errorf("after %v: consistent is %t, want %t", attributes, got, consistent)
+		}
+	}
+	consistent, inconsistent := map[string]string{v1alpha1.AttributeConsistent: "true"}, map[string]string{v1alpha1.AttributeConsistent: "false"}
+	says(deviceapi.MergeAttributes, consistent, true, 1)
+	says(deviceapi.ReplaceAttributes, consistent, true, 0)
+	says(deviceapi.ReplaceAttributes, inconsistent, false, 1)
+	says(deviceapi.ReplaceAttributes, inconsistent, false, 0)
+	says(deviceapi.MergeAttributes, consistent, true, 1)
+	d.start()
+	d.wantReport(nil, firstID, proceeding)
+	inconsistently := failed
+	inconsistently.Status.Code = v1alpha1.CodeInconsistent
+	d.wantReport(nil, firstID, inconsistently)
+	d.sync()
+	w.takeWrites()
+	says(deviceapi.MergeAttributes, map[string]string{"hw": "B"}, false, 1) // its earlier word does not count
+	says(deviceapi.RemoveAttributes, map[string]string{v1alpha1.AttributeConsistent: "true"}, false, 1)
+	says(deviceapi.MergeAttributes, consistent, true, 1)
+	says(deviceapi.MergeAttributes, consistent, true, 0)
+}
+
 // TestRemovalWhoseSourceIsStopped: a stop that the cache does not show yet withdraws a new removal.
 func TestRemovalWhoseSourceIsStopped(t *testing.T) {
 	w := newWorld(t, 1, removes)
