@@ -1,0 +1,436 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package update
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Verb is what a handler is asked to do with a module.
+type Verb string
+
+const (
+	Check    Verb = "check"
+	Download Verb = "download"
+	Install  Verb = "install"
+	Verify   Verb = "verify"
+	Commit   Verb = "commit"
+	Rollback Verb = "rollback"
+	Remove   Verb = "remove"
+	Cleanup  Verb = "cleanup"
+)
+
+// MaxInterruptions is how often a call may be interrupted by the end of the agent or of the device
+// before it counts as failed. Without a limit, a new version that lets the device crash would be
+// verified again and again.
+const MaxInterruptions = 3
+
+// Kind says what kind of step is next.
+type Kind string
+
+const (
+	// Nothing means that there is no update, or that it waits for permission to install.
+	Nothing Kind = "Nothing"
+	// Call means that the handler of a module is called.
+	Call Kind = "Call"
+	// Reboot means that the device is rebooted.
+	Reboot Kind = "Reboot"
+	// Settle means that nothing is left to do for this phase: End only advances the document.
+	Settle Kind = "Settle"
+)
+
+// Step is what the device does next.
+type Step struct {
+	Kind Kind
+	Verb Verb
+	// Change is an index of Update.Changes.
+	Change int
+}
+
+// Conditions are what the next step depends on beside the document.
+type Conditions struct {
+	// Boot identifies the present boot of the device.
+	Boot string
+	// MayInstall says that the server or the person permits the installation now.
+	MayInstall bool
+}
+
+// Result of one step.
+type StepResult struct {
+	// Err says why the call failed, or is empty.
+	Err string
+	// Code is the code that the handler printed, or empty.
+	Code string
+	// Messages are what the handler printed for people.
+	Messages []string
+	// NeedsReboot says that the handler requested a reboot.
+	NeedsReboot bool
+	// Repeatable says that the handler may repeat an interrupted install or remove (only Check).
+	Repeatable bool
+	// Missing says that the handler does not know this verb.
+	Missing bool
+}
+
+// Begin returns the document with a new update. It must not have one in progress.
+func (d *Document) Begin(id string, source Source, changes []Change, now time.Time) (*Document, error) {
+	if d.Update != nil {
+		return nil, fmt.Errorf("update %s is in progress (%s): wait for its end, or cancel it", d.Update.ID, d.Update.Phase)
+	}
+	next := d.clone()
+	next.Update = &Update{ID: id, Source: source, Started: now, Phase: Downloading, Changes: slices.Clone(changes)}
+	for i := range next.Update.Changes {
+		next.Update.Changes[i].Stage = Pending
+	}
+	return next, nil
+}
+
+// Recover returns the document after a start of the agent: it decides about the call that the end
+// of the agent, or of the device, has interrupted.
+func (d *Document) Recover() *Document {
+	next := d.clone()
+	u := next.Update
+	if u == nil {
+		return next
+	}
+	for i := range u.Changes {
+		c := &u.Changes[i]
+		verb := c.Calling
+		if verb == "" {
+			continue
+		}
+		c.Calling = ""
+		c.Interruptions++
+		mayRepeat := c.Repeatable || verb != Install && verb != Remove
+		if mayRepeat && c.Interruptions < MaxInterruptions {
+			continue
+		}
+		interruptions := c.Interruptions
+		c.Interruptions = 0
+		u.end(c, verb, StepResult{Code: CodeInterrupted, Err: fmt.Sprintf("%s of %s was interrupted by the end of the agent or of the device (%d times)", verb, c.title(), interruptions)})
+	}
+	return next
+}
+
+// Cancel returns the document after a cancel of its update. ok is false if it can no longer be
+// canceled.
+func (d *Document) Cancel() (next *Document, ok bool) {
+	if d.Update == nil || d.Update.Phase == Committing || d.Update.Phase == RollingBack && !d.Update.Cancel {
+		return d, false
+	}
+	next = d.clone()
+	u := next.Update
+	u.Cancel = true
+	u.fail(CodeCanceled, "the update was canceled")
+	return next, true
+}
+
+// Next returns the next step.
+func (d *Document) Next(on Conditions) Step {
+	u := d.Update
+	if u == nil {
+		return Step{Kind: Nothing}
+	}
+	switch u.Phase {
+	case Downloading:
+		for i := range u.Changes {
+			switch c := &u.Changes[i]; c.Stage {
+			case Pending:
+				return Step{Call, Check, i}
+			case Checked:
+				return Step{Call, Download, i}
+			}
+		}
+	case Downloaded:
+		if !on.MayInstall {
+			return Step{Kind: Nothing}
+		}
+	case Installing:
+		for i := range u.Changes {
+			switch c := &u.Changes[i]; c.Stage {
+			case Ready, Changing:
+				return Step{Call, c.verb(), i}
+			}
+		}
+	case Rebooting:
+		if u.BootBefore == on.Boot {
+			return Step{Kind: Reboot}
+		}
+	case Verifying:
+		if i := u.first(Changed); i >= 0 {
+			return Step{Call, Verify, i}
+		}
+	case Committing:
+		if i := u.first(Verified); i >= 0 {
+			return Step{Call, Commit, i}
+		}
+		return u.cleanup()
+	case RollingBack:
+		for i := len(u.Changes) - 1; i >= 0; i-- {
+			if u.Changes[i].changed() {
+				return Step{Call, Rollback, i}
+			}
+		}
+		if !u.needsReboot() {
+			return u.cleanup()
+		}
+	}
+	return Step{Kind: Settle}
+}
+
+// cleanup returns the call of cleanup for the next module, or Settle after the last one.
+func (u *Update) cleanup() Step {
+	for i := range u.Changes {
+		if !u.Changes[i].IsClean && u.Changes[i].Stage != Pending {
+			return Step{Call, Cleanup, i}
+		}
+	}
+	return Step{Kind: Settle}
+}
+
+// Start returns the document to store before the step is done.
+func (d *Document) Start(s Step) *Document {
+	next := d.clone()
+	if s.Kind != Call {
+		return next
+	}
+	c := &next.Update.Changes[s.Change]
+	c.Calling = s.Verb
+	if s.Verb == Install || s.Verb == Remove {
+		c.Stage = Changing
+	}
+	return next
+}
+
+// End returns the document to store after the step was done.
+func (d *Document) End(s Step, r StepResult, on Conditions, now time.Time) *Document {
+	next := d.clone()
+	u := next.Update
+	switch {
+	case u == nil:
+	case s.Kind == Call:
+		c := &u.Changes[s.Change]
+		c.Calling, c.Interruptions = "", 0
+		u.end(c, s.Verb, r)
+	case s.Kind == Settle:
+		next.settle(on, now)
+	}
+	return next
+}
+
+// end records the end of a call.
+func (u *Update) end(c *Change, verb Verb, r StepResult) {
+	if r.Code != "" {
+		u.Code = r.Code
+	}
+	u.say(r.Messages...)
+	failed := r.Err != "" || r.Missing && (verb == Check || verb == Install || verb == Remove)
+	switch {
+	case verb == Cleanup:
+		c.IsClean = true
+		if r.Err != "" {
+			u.say(r.Err) // files that are left over are no reason to fail
+		}
+	case verb == Rollback && (failed || r.Missing):
+		c.Stage, c.RollbackFailure, c.NeedsReboot = Broken, r.Err, false
+		if r.Missing {
+			c.RollbackFailure = fmt.Sprintf("the handler of type %q has no rollback", c.Type)
+		}
+	case verb == Rollback:
+		c.Stage, c.NeedsReboot = RolledBack, r.NeedsReboot
+	case failed:
+		u.failAt(c, verb, r)
+	case verb == Check:
+		c.Stage, c.Repeatable = Checked, r.Repeatable
+	case verb == Download:
+		c.Stage = Ready
+	case verb == Install || verb == Remove:
+		c.Stage, c.NeedsReboot = Changed, r.NeedsReboot
+	case verb == Verify:
+		c.Stage = Verified
+	case verb == Commit:
+		c.Stage = Committed
+	}
+}
+
+var codes = map[Verb]string{
+	Check: CodeUnsupported, Download: CodeDownloadFailed, Install: CodeInstallFailed, Remove: CodeRemoveFailed, Verify: CodeVerifyFailed, Commit: CodeCommitFailed,
+}
+
+func (u *Update) failAt(c *Change, verb Verb, r StepResult) {
+	code, message := r.Code, r.Err
+	if code == "" {
+		code = codes[verb]
+	}
+	if message == "" {
+		message = fmt.Sprintf("the handler of type %q has no %s", c.Type, verb)
+	}
+	u.fail(code, message)
+}
+
+// fail records the first failure and starts the rollback, which has nothing to do if nothing has
+// changed.
+func (u *Update) fail(code, message string) {
+	if u.Failure == nil {
+		u.Failure = &Failure{Code: code, Message: message}
+	}
+	u.Phase, u.BootBefore = RollingBack, ""
+	for i := range u.Changes {
+		u.Changes[i].NeedsReboot = false
+	}
+}
+
+// settle moves to the next phase after the last step of this one.
+func (d *Document) settle(on Conditions, now time.Time) {
+	u := d.Update
+	switch u.Phase {
+	case Downloading:
+		u.Phase = Downloaded
+	case Downloaded:
+		u.Phase = Installing
+	case Installing:
+		u.Phase = Verifying
+		if u.needsReboot() {
+			u.Phase, u.BootBefore = Rebooting, on.Boot
+		}
+	case Rebooting:
+		u.Phase, u.BootBefore = Verifying, ""
+		if u.WasRollingBack {
+			u.Phase = RollingBack
+		}
+		for i := range u.Changes {
+			u.Changes[i].NeedsReboot = false
+		}
+	case Verifying:
+		u.Phase = Committing
+	case Committing:
+		d.finish(Succeeded, now)
+	case RollingBack:
+		if u.needsReboot() {
+			u.Phase, u.BootBefore, u.WasRollingBack = Rebooting, on.Boot, true
+			return
+		}
+		d.finish(Failed, now)
+	}
+}
+
+func (u *Update) needsReboot() bool {
+	return slices.ContainsFunc(u.Changes, func(c Change) bool { return c.NeedsReboot })
+}
+
+// finish ends the update: the installed modules, the result and the inconsistency change together.
+func (d *Document) finish(outcome Outcome, now time.Time) {
+	u := d.Update
+	broken := slices.ContainsFunc(u.Changes, func(c Change) bool { return c.Stage == Broken })
+	if outcome == Failed && u.Cancel && !broken {
+		outcome = Canceled
+	}
+	if outcome == Succeeded {
+		d.install(u.Changes)
+	}
+	if broken {
+		d.breakBy(u, now)
+	}
+	r := Result{
+		ID: u.ID, Source: u.Source, Ended: now, Outcome: outcome, Failure: u.Failure, Messages: u.Messages, Code: u.Code,
+		Changes: u.Changes, Inconsistent: d.Inconsistency != nil,
+	}
+	d.Ended = &r
+	if u.Source == FromServer {
+		d.Results = append(d.Results, r)
+		d.Results = d.Results[max(0, len(d.Results)-MaxResults):]
+	}
+	d.Update = nil
+}
+
+// install records the new versions, and that their modules are consistent again.
+func (d *Document) install(changes []Change) {
+	for _, c := range changes {
+		d.Installed = slices.DeleteFunc(d.Installed, c.IsSame)
+		if !c.Removes {
+			d.Installed = append(d.Installed, Module{Type: c.Type, Name: c.Name, Version: c.Version})
+		}
+		if d.Inconsistency != nil {
+			d.Inconsistency.Modules = slices.DeleteFunc(d.Inconsistency.Modules, c.IsSame)
+		}
+	}
+	sortModules(d.Installed)
+	if d.Inconsistency != nil && len(d.Inconsistency.Modules) == 0 {
+		d.Inconsistency = nil
+	}
+}
+
+// breakBy records the modules that are on neither version. Modules that an earlier update left so
+// stay in the list.
+func (d *Document) breakBy(u *Update, now time.Time) {
+	old := d.Inconsistency
+	d.Inconsistency = &Inconsistency{Update: u.ID, Since: now}
+	if old != nil {
+		d.Inconsistency.Modules, d.Inconsistency.Since = old.Modules, old.Since
+	}
+	for _, c := range u.Changes {
+		if c.Stage != Broken {
+			continue
+		}
+		d.Inconsistency.Modules = append(slices.DeleteFunc(d.Inconsistency.Modules, c.IsSame), Module{Type: c.Type, Name: c.Name, Version: c.Version})
+		d.Inconsistency.Reason = fmt.Sprintf("%s failed (%s) and could not be rolled back: %s", c.title(), u.Failure.Message, c.RollbackFailure)
+	}
+	sortModules(d.Inconsistency.Modules)
+}
+
+// Delivered returns the document without the results of the update, which the server has.
+func (d *Document) Delivered(id string) *Document {
+	next := d.clone()
+	next.Results = slices.DeleteFunc(next.Results, func(r Result) bool { return r.ID == id })
+	return next
+}
+
+func (u *Update) first(stage Stage) int {
+	return slices.IndexFunc(u.Changes, func(c Change) bool { return c.Stage == stage })
+}
+
+// maxMessages and maxMessage limit what a result keeps of the lines of handlers.
+const (
+	maxMessages = 20
+	maxMessage  = 500
+)
+
+func (u *Update) say(messages ...string) {
+	for _, m := range messages {
+		if len(m) > maxMessage {
+			m = m[:maxMessage]
+		}
+		u.Messages = append(u.Messages, m)
+	}
+	u.Messages = u.Messages[max(0, len(u.Messages)-maxMessages):]
+}
+
+func (c *Change) verb() Verb {
+	if c.Removes {
+		return Remove
+	}
+	return Install
+}
+
+func (c *Change) title() string {
+	if c.Version == "" {
+		return c.Type + " " + c.Name
+	}
+	return c.Type + " " + c.Name + " " + c.Version
+}
+
+// clone returns a copy that shares nothing with the document.
+func (d *Document) clone() *Document {
+	encoded, err := json.Marshal(d)
+	if err != nil {
+		panic(err) // the types of a Document can always be encoded
+	}
+	next := &Document{}
+	if err := json.Unmarshal(encoded, next); err != nil {
+		panic(err)
+	}
+	return next
+}
