@@ -1,0 +1,182 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package handler
+
+import (
+	"archive/tar"
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/goshawk-dev/goshawk/internal/agent/update"
+)
+
+// bundle is the built-in handler for modules with one artifact that is a tar archive (also with
+// gzip) with its own scripts: install, and any of check, verify, commit, rollback, remove and
+// cleanup. A script is called like an executable in the folder of handlers, in the folder of the
+// archive. The archive stays on the device after a successful update, because its script remove
+// removes the module later.
+type bundle struct {
+	registry *Registry
+}
+
+// Limits of an archive.
+const (
+	maxEntries   = 20_000
+	maxExtracted = 16 << 30
+)
+
+// The folder of the unpacked archive, in the folders Work and Kept.
+const unpacked = "bundle"
+
+func (b *bundle) Do(ctx context.Context, c Call, progress func(Line)) update.StepResult {
+	folder := filepath.Join(c.Work, unpacked)
+	if c.Change.Removes {
+		folder = filepath.Join(c.Kept, unpacked)
+	}
+	switch c.Verb {
+	case update.Check:
+		return b.check(ctx, c, folder, progress)
+	case update.Download:
+		if err := b.unpack(c, folder); err != nil {
+			return failed(err)
+		}
+		return b.run(ctx, "check", c, folder, progress)
+	case update.Commit:
+		return b.commit(ctx, c, folder, progress)
+	}
+	return b.run(ctx, string(c.Verb), c, folder, progress)
+}
+
+// check looks at what is known before the download. The script check of an archive runs after it.
+func (b *bundle) check(ctx context.Context, c Call, folder string, progress func(Line)) update.StepResult {
+	if c.Change.Removes {
+		if _, err := os.Stat(filepath.Join(folder, "remove")); err != nil {
+			return failed(fmt.Errorf("%s cannot be removed: no archive with a script named remove is installed", c.Change.Name))
+		}
+		return b.run(ctx, "check", c, folder, progress)
+	}
+	if n := len(c.Change.Artifacts); n != 1 {
+		return failed(fmt.Errorf("software module %s has %d artifacts, and a bundle has exactly one: a tar archive", c.Change.Name, n))
+	}
+	return update.StepResult{}
+}
+
+// run runs a script of the archive. A script that is not there counts as a verb that is not known.
+func (b *bundle) run(ctx context.Context, script string, c Call, folder string, progress func(Line)) update.StepResult {
+	path := filepath.Join(folder, script)
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return update.StepResult{Missing: true}
+	case err != nil:
+		return failed(err)
+	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+		return failed(fmt.Errorf("%s in the archive is not an executable file", script))
+	}
+	return (&program{path: path, registry: b.registry, folder: folder}).Do(ctx, c, progress)
+}
+
+// commit keeps the archive for a later removal, or forgets it after a removal.
+func (b *bundle) commit(ctx context.Context, c Call, folder string, progress func(Line)) update.StepResult {
+	result := b.run(ctx, "commit", c, folder, progress)
+	if result.Err != "" {
+		return result
+	}
+	kept := filepath.Join(c.Kept, unpacked)
+	if c.Change.Removes {
+		if err := os.RemoveAll(c.Kept); err != nil {
+			return failed(err)
+		}
+		return result
+	}
+	if err := errors.Join(os.RemoveAll(kept), os.CopyFS(kept, os.DirFS(folder))); err != nil {
+		return failed(fmt.Errorf("keep the archive for a later removal: %w", err))
+	}
+	return result
+}
+
+// unpack extracts the archive. os.Root refuses every path and link that leads out of the folder.
+func (b *bundle) unpack(c Call, folder string) error {
+	archive, err := os.Open(filepath.Join(c.Files, c.Change.Artifacts[0].Filename))
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o700)); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	name := c.Change.Artifacts[0].Filename
+	if err := extract(archive, root); err != nil {
+		return fmt.Errorf("unpack %s: %w", name, err)
+	}
+	if _, err := root.Stat("install"); err != nil {
+		return fmt.Errorf("%s has no script named install at its top level", name)
+	}
+	return nil
+}
+
+func extract(from io.Reader, root *os.Root) error {
+	buffered := bufio.NewReader(from)
+	var plain io.Reader = buffered
+	if magic, _ := buffered.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
+		unzipped, err := gzip.NewReader(buffered)
+		if err != nil {
+			return err
+		}
+		plain = unzipped
+	}
+	archive := tar.NewReader(plain)
+	left := int64(maxExtracted)
+	for entries := 1; ; entries++ {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if left -= header.Size; entries > maxEntries || left < 0 {
+			return fmt.Errorf("it has more than %d entries or %d GiB", maxEntries, maxExtracted>>30)
+		}
+		if err := extractEntry(archive, header, root); err != nil {
+			return fmt.Errorf("%s: %w", header.Name, err)
+		}
+	}
+}
+
+func extractEntry(archive io.Reader, header *tar.Header, root *os.Root) error {
+	name := filepath.Clean(header.Name)
+	mode := fs.FileMode(header.Mode).Perm()
+	switch header.Typeflag {
+	case tar.TypeDir:
+		return root.MkdirAll(name, mode|0o700)
+	case tar.TypeReg:
+		if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		out, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode|0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(out, archive) //nolint:gosec // the sizes of all entries are limited
+		return errors.Join(err, out.Sync(), out.Close())
+	case tar.TypeSymlink:
+		return root.Symlink(header.Linkname, name)
+	case tar.TypeXGlobalHeader:
+		return nil
+	}
+	return errors.New("only files, folders and symbolic links are supported")
+}

@@ -1,0 +1,303 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package handler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goshawk-dev/goshawk/internal/agent/update"
+)
+
+// file is the built-in handler that puts the files of a module into a folder. The folder is the
+// metadata "path" of the module, and the mode of its files is the metadata "mode" (octal, default
+// 0644). Each file is replaced atomically; the old ones are kept until cleanup.
+type file struct {
+	// roots are the folders below which it may write.
+	roots []string
+}
+
+// placed is what the handler remembers of an installed module.
+type placed struct {
+	Folder string            `json:"folder"`
+	Files  map[string]string `json:"files"` // SHA256 by name
+}
+
+// saved says which files a rollback restores: those with true exist in the folder of old files, the
+// others did not exist before.
+type saved struct {
+	Folders map[string]map[string]bool `json:"folders"`
+}
+
+const (
+	placedFile = "placed.json"
+	savedFile  = "saved.json"
+)
+
+func (f *file) Do(_ context.Context, c Call, _ func(Line)) update.StepResult {
+	var err error
+	switch c.Verb {
+	case update.Check:
+		if !c.Change.Removes {
+			_, _, err = f.target(c.Change.Module)
+		}
+		if err == nil {
+			return update.StepResult{Repeatable: true}
+		}
+	case update.Install, update.Remove:
+		err = f.replace(c)
+	case update.Verify:
+		err = f.verify(c)
+	case update.Rollback:
+		err = f.rollback(c)
+	case update.Commit:
+		err = f.commit(c)
+	case update.Download, update.Cleanup:
+	}
+	if err != nil {
+		return failed(err)
+	}
+	return update.StepResult{}
+}
+
+// target returns the folder and the mode of the files of a module.
+func (f *file) target(m update.Module) (folder string, mode fs.FileMode, err error) {
+	folder = m.Metadata["path"]
+	if folder == "" {
+		return "", 0, fmt.Errorf("software module %s has no metadata \"path\": set it to the folder for its files", m.Name)
+	}
+	folder = filepath.Clean(folder)
+	if !slices.ContainsFunc(f.roots, func(root string) bool { return isBelow(folder, root) }) {
+		return "", 0, fmt.Errorf("metadata \"path\" of software module %s is %s, and the configuration of the agent (fileRoots) permits %s", m.Name, folder, strings.Join(f.roots, ", "))
+	}
+	mode = 0o644
+	if text := m.Metadata["mode"]; text != "" {
+		parsed, err := strconv.ParseUint(text, 8, 32)
+		if err != nil || parsed > 0o777 {
+			return "", 0, fmt.Errorf("metadata \"mode\" of software module %s is %q, want an octal number such as 0755", m.Name, text)
+		}
+		mode = fs.FileMode(parsed)
+	}
+	return folder, mode, nil
+}
+
+func isBelow(path, root string) bool {
+	rest, err := filepath.Rel(root, path)
+	return err == nil && filepath.IsAbs(path) && rest != ".." && !strings.HasPrefix(rest, "../")
+}
+
+// replace installs or removes the files. First it saves all old ones, once.
+func (f *file) replace(c Call) error {
+	want, old := placed{Files: map[string]string{}}, placed{}
+	if err := readJSON(filepath.Join(c.Kept, placedFile), &old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	mode := fs.FileMode(0o644)
+	if !c.Change.Removes {
+		var err error
+		if want.Folder, mode, err = f.target(c.Change.Module); err != nil {
+			return err
+		}
+		for _, a := range c.Change.Artifacts {
+			want.Files[a.Filename] = a.SHA256
+		}
+	}
+	if err := save(c.Work, old, want); err != nil {
+		return fmt.Errorf("save the old files: %w", err)
+	}
+	if want.Folder != "" {
+		if err := os.MkdirAll(want.Folder, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, a := range c.Change.Artifacts {
+		if err := copyFile(filepath.Join(c.Files, a.Filename), filepath.Join(want.Folder, a.Filename), mode); err != nil {
+			return err
+		}
+	}
+	for name := range old.Files {
+		if _, stays := want.Files[name]; old.Folder != want.Folder || !stays {
+			if err := os.Remove(filepath.Join(old.Folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return writeJSON(filepath.Join(c.Work, placedFile), want)
+}
+
+// save copies all files that replace changes, and then writes what it saved. A call that is repeated
+// after an interruption finds this record and saves nothing: some files are new by then.
+func save(work string, old, want placed) error {
+	record := filepath.Join(work, savedFile)
+	if _, err := os.Stat(record); err == nil {
+		return nil
+	}
+	s := saved{Folders: map[string]map[string]bool{}}
+	for _, p := range []placed{old, want} {
+		for name := range p.Files {
+			if s.Folders[p.Folder] == nil {
+				s.Folders[p.Folder] = map[string]bool{}
+			}
+			from := filepath.Join(p.Folder, name)
+			info, err := os.Lstat(from)
+			if errors.Is(err, fs.ErrNotExist) {
+				s.Folders[p.Folder][name] = false
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if !info.Mode().IsRegular() {
+				return fmt.Errorf("%s is not a regular file: remove it, or install into another folder", from)
+			}
+			if err := copyFile(from, savedAs(work, from), info.Mode().Perm()); err != nil {
+				return err
+			}
+			s.Folders[p.Folder][name] = true
+		}
+	}
+	return writeJSON(record, s)
+}
+
+// savedAs returns the name of the copy of an old file.
+func savedAs(work, path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return filepath.Join(work, "old-"+hex.EncodeToString(sum[:8]))
+}
+
+func (f *file) rollback(c Call) error {
+	var s saved
+	if err := readJSON(filepath.Join(c.Work, savedFile), &s); errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was changed before everything was saved
+	} else if err != nil {
+		return err
+	}
+	for folder, files := range s.Folders {
+		for name, existed := range files {
+			path := filepath.Join(folder, name)
+			if existed {
+				copied := savedAs(c.Work, path)
+				info, err := os.Stat(copied)
+				if err != nil {
+					return err
+				}
+				if err := copyFile(copied, path, info.Mode().Perm()); err != nil {
+					return err
+				}
+			} else if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		if err := syncFolder(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *file) verify(c Call) error {
+	var want placed
+	if err := readJSON(filepath.Join(c.Work, placedFile), &want); err != nil {
+		return err
+	}
+	for name, sum := range want.Files {
+		path := filepath.Join(want.Folder, name)
+		got, err := sumOf(path)
+		if err != nil {
+			return err
+		}
+		if !strings.EqualFold(got, sum) {
+			return fmt.Errorf("%s has SHA-256 %s, want %s", path, got, sum)
+		}
+	}
+	return nil
+}
+
+// commit remembers the installed files for the next update and for the removal.
+func (f *file) commit(c Call) error {
+	if c.Change.Removes {
+		return os.RemoveAll(c.Kept)
+	}
+	return copyFile(filepath.Join(c.Work, placedFile), filepath.Join(c.Kept, placedFile), 0o600)
+}
+
+// copyFile replaces a file atomically and durably.
+func copyFile(from, to string, mode fs.FileMode) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return replaceFile(to, mode, func(out io.Writer) error {
+		_, err := io.Copy(out, in)
+		return err
+	})
+}
+
+func replaceFile(path string, mode fs.FileMode, write func(io.Writer) error) error {
+	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".goshawk-new")
+	out, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(write(out), out.Chmod(mode), out.Sync(), out.Close())
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+func syncFolder(folder string) error {
+	f, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func sumOf(path string) (string, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, in); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+func readJSON(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
+}
+
+func writeJSON(path string, value any) error {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return replaceFile(path, 0o600, func(out io.Writer) error {
+		_, err := out.Write(encoded)
+		return err
+	})
+}
