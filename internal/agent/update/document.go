@@ -62,8 +62,6 @@ type Artifact struct {
 	SHA256 string `json:"sha256"`
 	// URL is where the file is, or empty for an update from a local file.
 	URL string `json:"url,omitempty"`
-	// SignatureURL is where its minisign signature is, or empty.
-	SignatureURL string `json:"signatureURL,omitempty"`
 }
 
 // Inconsistency says which modules are neither on their old nor on their new version.
