@@ -231,3 +231,7 @@ func ActionIn(link wire.Link) string {
 	}
 	return id
 }
+
+// AttributesLink returns the address of the attributes, for a device whose attributes have changed
+// without a request of the server.
+func (c *Client) AttributesLink() wire.Link { return wire.Link{Href: c.path("configData")} }

@@ -30,6 +30,9 @@ type Document struct {
 	// Results are results of updates that have ended and that the server has not confirmed yet,
 	// oldest first, at most MaxResults.
 	Results []Result `json:"results,omitempty"`
+	// Question is set while an update waits for a person at the device, and after the answer until the
+	// server has it.
+	Question *Question `json:"question,omitempty"`
 	// Ended is the result of the last update that ended, also after its delivery. An update from the
 	// server with the same id is not installed again.
 	Ended *Result `json:"ended,omitempty"`
@@ -108,8 +111,8 @@ type Update struct {
 	Started time.Time `json:"started"`
 	Phase   Phase     `json:"phase"`
 	Changes []Change  `json:"changes"`
-	// Cancel is set after the server or a person canceled the update.
-	Cancel bool `json:"cancel,omitempty"`
+	// CanceledBy is set after the server or a person on the device canceled the update.
+	CanceledBy Source `json:"canceledBy,omitempty"`
 	// Failure is the first failure. The update rolls back after it is set.
 	Failure *Failure `json:"failure,omitempty"`
 	// BootBefore is the id of the boot in which the reboot was requested, in phase Rebooting.
@@ -213,9 +216,29 @@ type Result struct {
 	Code string `json:"code,omitempty"`
 	// Changes are the modules with their last stage.
 	Changes []Change `json:"changes"`
+	// CanceledBy says where the cancel came from, if there was one.
+	CanceledBy Source `json:"canceledBy,omitempty"`
 	// Inconsistent says that the device is on neither the old nor the new version.
 	Inconsistent bool `json:"inconsistent,omitempty"`
 }
+
+// Question is an update of the server that waits for the confirmation of a person at the device.
+type Question struct {
+	ID      string   `json:"id"`
+	Modules []Module `json:"modules"`
+	// Answer is Confirmed or Denied, or empty.
+	Answer Answer `json:"answer,omitempty"`
+	// Remark is what the person said.
+	Remark string `json:"remark,omitempty"`
+}
+
+// Answer is the answer of a person.
+type Answer string
+
+const (
+	Confirmed Answer = "Confirmed"
+	Denied    Answer = "Denied"
+)
 
 // Outcome is the end of an update.
 type Outcome string

@@ -116,14 +116,18 @@ func (d *Document) Recover() *Document {
 }
 
 // Cancel returns the document after a cancel of its update. ok is false if it can no longer be
-// canceled.
-func (d *Document) Cancel() (next *Document, ok bool) {
-	if d.Update == nil || d.Update.Phase == Committing || d.Update.Phase == RollingBack && !d.Update.Cancel {
+// canceled, because it commits already or has failed.
+func (d *Document) Cancel(by Source) (next *Document, ok bool) {
+	u := d.Update
+	if u == nil || u.Phase == Committing || u.Failure != nil && u.CanceledBy == "" {
 		return d, false
 	}
+	if u.CanceledBy != "" {
+		return d, true
+	}
 	next = d.clone()
-	u := next.Update
-	u.Cancel = true
+	u = next.Update
+	u.CanceledBy = by
 	u.fail(CodeCanceled, "the update was canceled")
 	return next, true
 }
@@ -227,7 +231,7 @@ func (u *Update) end(c *Change, verb Verb, r StepResult) {
 		u.Code = r.Code
 	}
 	u.say(r.Messages...)
-	failed := r.Err != "" || r.Missing && (verb == Check || verb == Install || verb == Remove)
+	failed := r.Err != "" || r.Missing && (verb == Install || verb == Remove)
 	switch {
 	case verb == Cleanup:
 		c.IsClean = true
@@ -325,7 +329,7 @@ func (u *Update) needsReboot() bool {
 func (d *Document) finish(outcome Outcome, now time.Time) {
 	u := d.Update
 	broken := slices.ContainsFunc(u.Changes, func(c Change) bool { return c.Stage == Broken })
-	if outcome == Failed && u.Cancel && !broken {
+	if outcome == Failed && u.CanceledBy != "" && !broken {
 		outcome = Canceled
 	}
 	if outcome == Succeeded {
@@ -336,7 +340,7 @@ func (d *Document) finish(outcome Outcome, now time.Time) {
 	}
 	r := Result{
 		ID: u.ID, Source: u.Source, Ended: now, Outcome: outcome, Failure: u.Failure, Messages: u.Messages, Code: u.Code,
-		Changes: u.Changes, Inconsistent: d.Inconsistency != nil,
+		Changes: u.Changes, CanceledBy: u.CanceledBy, Inconsistent: d.Inconsistency != nil,
 	}
 	d.Ended = &r
 	if u.Source == FromServer {
@@ -379,6 +383,38 @@ func (d *Document) breakBy(u *Update, now time.Time) {
 		d.Inconsistency.Reason = fmt.Sprintf("%s failed (%s) and could not be rolled back: %s", c.title(), u.Failure.Message, c.RollbackFailure)
 	}
 	sortModules(d.Inconsistency.Modules)
+}
+
+// Ask returns the document with an update that waits for a person, or without one if q is nil.
+func (d *Document) Ask(q *Question) *Document {
+	next := d.clone()
+	next.Question = q
+	return next
+}
+
+// Relocate returns the document with the present addresses of the files of an update in progress:
+// those of some servers are valid for a limited time.
+func (d *Document) Relocate(changes []Change) *Document {
+	next := d.clone()
+	if next.Update == nil {
+		return next
+	}
+	for i := range next.Update.Changes {
+		c := &next.Update.Changes[i]
+		at := slices.IndexFunc(changes, func(o Change) bool { return o.IsSame(c.Module) && o.Version == c.Version })
+		if at < 0 {
+			continue
+		}
+		for j := range c.Artifacts {
+			same := func(a Artifact) bool {
+				return a.Filename == c.Artifacts[j].Filename && a.SHA256 == c.Artifacts[j].SHA256
+			}
+			if k := slices.IndexFunc(changes[at].Artifacts, same); k >= 0 {
+				c.Artifacts[j].URL = changes[at].Artifacts[k].URL
+			}
+		}
+	}
+	return next
 }
 
 // Delivered returns the document without the results of the update, which the server has.

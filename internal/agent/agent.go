@@ -1,0 +1,359 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent updates the software of a device: it gets updates from a server of hawkBit's Direct
+// Device Integration API or from a person, and lets handlers install them. It knows no Kubernetes.
+//
+// One goroutine does the steps of the update in progress, and another one talks to the server. Both
+// change the document of the journal only through change, which stores it before it returns.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/agent/download"
+	"github.com/goshawk-dev/goshawk/internal/agent/handler"
+	"github.com/goshawk-dev/goshawk/internal/agent/journal"
+	"github.com/goshawk-dev/goshawk/internal/agent/update"
+)
+
+// Agent is the agent of this device. Its fields are set before Run.
+type Agent struct {
+	// Folder has the journal, the files of the update in progress and those that handlers keep.
+	Folder   string
+	Journal  *journal.Journal
+	Handlers *handler.Registry
+	Download *download.Client
+	// Server is nil on a device that is updated by hand only.
+	Server *Server
+	// Reboot reboots the device. It returns after the request.
+	Reboot func(context.Context) error
+	Boot   string
+	Now    func() time.Time
+	Log    *slog.Logger
+
+	mu sync.Mutex
+	// document is the stored document. It is never changed, only replaced.
+	document *update.Document
+	// mayInstall says that the update may be installed now.
+	mayInstall bool
+	// percent and message are what the handler or the download reports now.
+	percent int
+	message string
+	// stopDownload ends the download that runs now.
+	stopDownload context.CancelFunc
+	// changed is closed and replaced after each change of the document or the progress.
+	changed chan struct{}
+}
+
+// storePause is the time between two attempts to store the document on a disk that is full or
+// read-only.
+const storePause = 5 * time.Second
+
+// rebootPause is the time after which a reboot that did not happen is requested again.
+const rebootPause = 5 * time.Minute
+
+// Run does the updates until the end of the context.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.start(ctx); err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	if a.Server != nil {
+		running.Go(func() { a.serve(ctx) })
+	}
+	a.execute(ctx, func() bool { return false })
+	return nil
+}
+
+// RunToEnd does the update in progress and returns its result. It returns update.Result{} and no
+// error if the device must be rebooted first.
+func (a *Agent) RunToEnd(ctx context.Context) (update.Result, error) {
+	if err := a.start(ctx); err != nil {
+		return update.Result{}, err
+	}
+	waits := false
+	a.execute(ctx, func() bool {
+		d, _ := a.Document()
+		waits = d.Update != nil && d.Update.Phase == update.Rebooting
+		return d.Update == nil || waits
+	})
+	d, _ := a.Document()
+	if waits || d.Update != nil || d.Ended == nil {
+		return update.Result{}, ctx.Err()
+	}
+	return *d.Ended, nil
+}
+
+// start continues from the stored document.
+func (a *Agent) start(ctx context.Context) error {
+	if err := handler.StopLeftOver(a.Handlers.State); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.changed, a.document = make(chan struct{}), a.Journal.Document()
+	a.mu.Unlock()
+	return a.change(ctx, func(d *update.Document) *update.Document {
+		if u := d.Update; u != nil {
+			a.Log.Info("continuing an update", "update", u.ID, "phase", u.Phase)
+		}
+		return d.Recover()
+	})
+}
+
+// Begin starts an update.
+func (a *Agent) Begin(ctx context.Context, id string, source update.Source, changes []update.Change, mayInstall bool) error {
+	var refused error
+	err := a.change(ctx, func(d *update.Document) *update.Document {
+		var next *update.Document
+		if next, refused = d.Begin(id, source, changes, a.Now()); refused != nil {
+			return nil
+		}
+		a.mayInstall, a.percent, a.message = mayInstall, 0, ""
+		a.Log.Info("an update starts", "update", id, "source", source, "modules", len(changes))
+		return next
+	})
+	return errors.Join(refused, err)
+}
+
+// Cancel cancels the update in progress, and reports whether that is still possible.
+func (a *Agent) Cancel(ctx context.Context, by update.Source) (ok bool, err error) {
+	err = a.change(ctx, func(d *update.Document) *update.Document {
+		var next *update.Document
+		if next, ok = d.Cancel(by); !ok {
+			return nil
+		}
+		if a.stopDownload != nil {
+			a.stopDownload()
+		}
+		a.Log.Info("the update is canceled", "update", d.Update.ID, "by", by)
+		return next
+	})
+	return ok, err
+}
+
+// Document returns the stored document, and a channel that is closed after the next change of it or
+// of the progress.
+func (a *Agent) Document() (*update.Document, <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.document, a.changed
+}
+
+// change stores what f makes of the document. f is called again for each attempt, and with mu
+// locked; nil means that nothing changes. On a full or read-only disk there are attempts until the
+// end of the context: nothing is done before the disk can be written again.
+func (a *Agent) change(ctx context.Context, f func(*update.Document) *update.Document) error {
+	for {
+		err := a.try(f)
+		if err == nil {
+			return nil
+		}
+		a.Log.Error("the state of the agent cannot be stored; nothing is done before it can", "error", err)
+		if sleep(ctx, storePause); ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+func (a *Agent) try(f func(*update.Document) *update.Document) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next := f(a.document)
+	if next == nil {
+		return nil
+	}
+	if err := a.Journal.Store(next); err != nil {
+		return err
+	}
+	a.document = next
+	a.wake()
+	return nil
+}
+
+// wake closes changed. The caller holds mu.
+func (a *Agent) wake() {
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+func (a *Agent) conditions() update.Conditions {
+	return update.Conditions{Boot: a.Boot, MayInstall: a.mayInstall}
+}
+
+// execute does steps until stop returns true or the end of the context.
+func (a *Agent) execute(ctx context.Context, stop func() bool) {
+	for ctx.Err() == nil && !stop() {
+		a.mu.Lock()
+		step, on, changed := a.document.Next(a.conditions()), a.conditions(), a.changed
+		a.mu.Unlock()
+		var err error
+		switch step.Kind {
+		case update.Nothing:
+			select {
+			case <-ctx.Done():
+			case <-changed:
+			}
+		case update.Settle:
+			err = a.end(ctx, step, update.StepResult{}, on)
+		case update.Reboot:
+			a.reboot(ctx)
+		case update.Call:
+			err = a.call(ctx, step, on)
+		}
+		if err != nil && ctx.Err() == nil {
+			a.Log.Error("the step was not done", "step", step, "error", err)
+		}
+	}
+}
+
+// reboot requests a reboot, and waits for it.
+func (a *Agent) reboot(ctx context.Context) {
+	a.Log.Info("rebooting the device")
+	if err := a.Reboot(ctx); err != nil {
+		a.Log.Error("the device cannot be rebooted", "error", err)
+	}
+	sleep(ctx, rebootPause)
+}
+
+// call stores that a call starts, does it, and stores how it ended.
+func (a *Agent) call(ctx context.Context, step update.Step, on update.Conditions) error {
+	downloading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var u *update.Update
+	err := a.change(ctx, func(d *update.Document) *update.Document {
+		if d.Next(on) != step {
+			return nil // a cancel came first
+		}
+		next := d.Start(step)
+		u, a.percent, a.message = next.Update, 0, ""
+		if step.Verb == update.Download {
+			a.stopDownload = cancel
+		}
+		return next
+	})
+	if err != nil || u == nil {
+		return err
+	}
+	result := a.do(downloading, u, step)
+	a.mu.Lock()
+	a.stopDownload = nil
+	a.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err() // the next start decides about the interrupted call
+	}
+	log := a.Log.With("update", u.ID, "module", u.Changes[step.Change].Name, "step", step.Verb)
+	if result.Err != "" {
+		log.Error("a step failed", "code", result.Code, "error", result.Err)
+	} else {
+		log.Info("a step is done")
+	}
+	return a.end(ctx, step, result, on)
+}
+
+func (a *Agent) end(ctx context.Context, step update.Step, r update.StepResult, on update.Conditions) error {
+	return a.change(ctx, func(d *update.Document) *update.Document {
+		next := d.End(step, r, on, a.Now())
+		if e := next.Ended; d.Update != nil && next.Update == nil && e != nil {
+			a.Log.Info("the update ended", "update", e.ID, "outcome", e.Outcome, "consistent", next.Inconsistency == nil)
+		}
+		return next
+	})
+}
+
+// do does a call.
+func (a *Agent) do(ctx context.Context, u *update.Update, step update.Step) update.StepResult {
+	c := u.Changes[step.Change]
+	h, err := a.Handlers.For(c.Type)
+	if err != nil {
+		return update.StepResult{Err: err.Error(), Code: update.CodeUnsupported}
+	}
+	call := handler.Call{Verb: step.Verb, Update: u.ID, Change: c, OldVersion: a.versionOf(c.Module)}
+	work := filepath.Join(a.Folder, "work", fmt.Sprint(step.Change))
+	call.Files, call.Work = filepath.Join(work, "files"), filepath.Join(work, "work")
+	call.Kept = filepath.Join(a.Folder, "kept", nameOf(c.Type), nameOf(c.Name))
+	if err := makeFolders(call.Files, call.Work, call.Kept); err != nil {
+		return update.StepResult{Err: err.Error()}
+	}
+	if step.Verb == update.Download && !c.Removes {
+		if err := a.Download.All(ctx, c.Module, call.Files, func(bytes int64) { a.downloaded(c.Module, bytes) }); err != nil {
+			return update.StepResult{Err: err.Error()}
+		}
+	}
+	result := h.Do(ctx, call, a.progress)
+	if step.Verb == update.Cleanup {
+		if err := os.RemoveAll(work); err != nil {
+			a.Log.Error("files of the update are left over", "error", err)
+		}
+	}
+	return result
+}
+
+func makeFolders(folders ...string) error {
+	for _, f := range folders {
+		if err := os.MkdirAll(f, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nameOf returns a name of a folder for any text.
+func nameOf(text string) string { return "m-" + url.QueryEscape(text) }
+
+func (a *Agent) versionOf(m update.Module) string {
+	d, _ := a.Document()
+	for _, i := range d.Installed {
+		if i.IsSame(m) {
+			return i.Version
+		}
+	}
+	return ""
+}
+
+// progress keeps what a handler reports.
+func (a *Agent) progress(l handler.Line) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if l.Percent >= 0 {
+		a.percent = l.Percent
+	} else {
+		a.message = l.Message
+	}
+	a.wake()
+}
+
+func (a *Agent) downloaded(m update.Module, bytes int64) {
+	total := int64(0)
+	for _, artifact := range m.Artifacts {
+		total += artifact.Size
+	}
+	percent := 100
+	if total > 0 {
+		percent = int(min(bytes, total) * 100 / total)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.percent != percent {
+		a.percent = percent
+		a.wake()
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
