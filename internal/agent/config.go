@@ -1,0 +1,313 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"aead.dev/minisign"
+	"sigs.k8s.io/yaml"
+
+	"github.com/goshawk-dev/goshawk/internal/agent/ddi"
+	"github.com/goshawk-dev/goshawk/internal/agent/download"
+	"github.com/goshawk-dev/goshawk/internal/agent/handler"
+	"github.com/goshawk-dev/goshawk/internal/agent/journal"
+)
+
+// Config is the configuration file of the agent, in YAML or JSON. Unknown fields are an error.
+type Config struct {
+	// Server is where updates come from. Without it the device is updated by hand only.
+	Server *ServerConfig `json:"server,omitempty"`
+	// Folder is for the state and the files of an update. Default: /var/lib/goshawk-agent.
+	Folder string `json:"folder,omitempty"`
+	// HandlersFolder has an executable for each type of software module, with the name of the type.
+	// Default: /etc/goshawk-agent/handlers.d.
+	HandlersFolder string `json:"handlersFolder,omitempty"`
+	// Handlers maps types without an executable to the built-in handlers bundle and file.
+	Handlers map[string]string `json:"handlers,omitempty"`
+	// HandlerTimeout is the maximum duration of one call of a handler, such as 30m. Default: 1h.
+	HandlerTimeout Duration `json:"handlerTimeout,omitempty"`
+	// FileRoots are the folders below which the built-in handler file may write. Default: none.
+	FileRoots []string `json:"fileRoots,omitempty"`
+	// SignatureKeys are minisign public keys (the line of text that starts with RW). If there are
+	// any, each artifact needs a signature of one of them in an artifact with the suffix .minisig.
+	SignatureKeys []string `json:"signatureKeys,omitempty"`
+	// DownloadBytesPerSecond limits the downloads. 0 or absent: no limit.
+	DownloadBytesPerSecond int `json:"downloadBytesPerSecond,omitempty"`
+	// Attributes are sent to the server, beside those of AttributesCommand.
+	Attributes map[string]string `json:"attributes,omitempty"`
+	// AttributesCommand is a program whose output has lines with name=value. It runs before each poll
+	// and may take 10 seconds.
+	AttributesCommand []string `json:"attributesCommand,omitempty"`
+	// RebootCommand reboots the device. Default: systemctl reboot.
+	RebootCommand []string `json:"rebootCommand,omitempty"`
+}
+
+// ServerConfig says how the device talks to its server. It has exactly one of TargetToken,
+// GatewayToken and ClientCertificate.
+type ServerConfig struct {
+	// URL is the address with the tenant, such as https://hawkbit.example.com/DEFAULT.
+	URL string `json:"url"`
+	// ControllerID is the id of the device. Default: the host name.
+	ControllerID string `json:"controllerID,omitempty"`
+	// TargetTokenFile is a file with the token of this device.
+	TargetTokenFile string `json:"targetTokenFile,omitempty"`
+	// GatewayTokenFile is a file with a token that all devices of a gateway share.
+	GatewayTokenFile string `json:"gatewayTokenFile,omitempty"`
+	// ClientCertificateFile and ClientKeyFile are PEM files. They are read again for each connection.
+	ClientCertificateFile string `json:"clientCertificateFile,omitempty"`
+	ClientKeyFile         string `json:"clientKeyFile,omitempty"`
+	// CAFile is a PEM file with the certificates that the server's one must be signed by. Default: the
+	// certificates of the system.
+	CAFile string `json:"caFile,omitempty"`
+	// Proxy is the address of a proxy. Default: the variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+	Proxy string `json:"proxy,omitempty"`
+	// PollInterval is used if the server names none. Default: 5m.
+	PollInterval Duration `json:"pollInterval,omitempty"`
+	// RetryInterval is the longest time between two attempts while the server cannot be reached. The
+	// first ones follow sooner. Default: 10m.
+	RetryInterval Duration `json:"retryInterval,omitempty"`
+}
+
+// Duration is a duration such as 30m.
+type Duration time.Duration
+
+// UnmarshalText reads a duration. It must not be negative.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil || parsed < 0 {
+		return fmt.Errorf("%q is not a duration: write for example 30s, 10m or 1h", text)
+	}
+	*d = Duration(parsed)
+	return nil
+}
+
+func (d Duration) or(absent time.Duration) time.Duration {
+	if d == 0 {
+		return absent
+	}
+	return time.Duration(d)
+}
+
+// The defaults of Config.
+const (
+	DefaultConfig   = "/etc/goshawk-agent/config.yaml"
+	defaultFolder   = "/var/lib/goshawk-agent"
+	defaultHandlers = "/etc/goshawk-agent/handlers.d"
+)
+
+// ReadConfig reads and checks a configuration file.
+func ReadConfig(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	var c Config
+	if err := yaml.UnmarshalStrict(data, &c); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	if c.Folder == "" {
+		c.Folder = defaultFolder
+	}
+	if c.HandlersFolder == "" {
+		c.HandlersFolder = defaultHandlers
+	}
+	if len(c.RebootCommand) == 0 {
+		c.RebootCommand = []string{"systemctl", "reboot"}
+	}
+	if err := c.check(); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (c *Config) check() error {
+	for kind, builtIn := range c.Handlers {
+		if builtIn != "bundle" && builtIn != "file" {
+			return fmt.Errorf("handlers.%s is %q, want bundle or file", kind, builtIn)
+		}
+	}
+	for _, root := range c.FileRoots {
+		if !filepath.IsAbs(root) || filepath.Clean(root) == "/" {
+			return fmt.Errorf("fileRoots has %q, want an absolute path of a folder other than /", root)
+		}
+	}
+	if c.DownloadBytesPerSecond < 0 {
+		return fmt.Errorf("downloadBytesPerSecond is %d, want 0 or more", c.DownloadBytesPerSecond)
+	}
+	if s := c.Server; s != nil {
+		credentials := 0
+		for _, file := range []string{s.TargetTokenFile, s.GatewayTokenFile, s.ClientCertificateFile} {
+			if file != "" {
+				credentials++
+			}
+		}
+		switch {
+		case s.URL == "":
+			return errors.New("server.url is missing: write for example https://hawkbit.example.com/DEFAULT")
+		case credentials != 1:
+			return errors.New("server needs exactly one of targetTokenFile, gatewayTokenFile and clientCertificateFile")
+		case (s.ClientCertificateFile == "") != (s.ClientKeyFile == ""):
+			return errors.New("server.clientCertificateFile and server.clientKeyFile are needed together")
+		}
+	}
+	_, err := c.keys()
+	return err
+}
+
+func (c *Config) keys() ([]minisign.PublicKey, error) {
+	keys := make([]minisign.PublicKey, len(c.SignatureKeys))
+	for i, text := range c.SignatureKeys {
+		if err := keys[i].UnmarshalText([]byte(strings.TrimSpace(text))); err != nil {
+			return nil, fmt.Errorf("signatureKeys[%d] is not a public key of minisign: %w", i, err)
+		}
+	}
+	return keys, nil
+}
+
+// New returns the agent of a configuration. It opens the journal; at most one agent may do so at a
+// time.
+func New(c Config, log *slog.Logger) (*Agent, error) {
+	if err := os.MkdirAll(c.Folder, 0o755); err != nil {
+		return nil, err
+	}
+	j, err := journal.Open(journal.Disk{}, c.Folder, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := c.keys()
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		Folder: c.Folder, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log,
+		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder},
+		Reboot:   func(ctx context.Context) error { return run(ctx, c.RebootCommand) },
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is documented to be one
+	transport.DisableCompression = true
+	transport.MaxIdleConns, transport.IdleConnTimeout = 2, 30*time.Second
+	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/"))) // for installations by hand
+	a.Download = &download.Client{
+		HTTP: &http.Client{Transport: transport}, Keys: keys, BytesPerSecond: c.DownloadBytesPerSecond, Free: free,
+		Pause: download.PauseWithJitter(time.Second, 5*time.Minute, rand.Float64),
+	}
+	if c.Server == nil {
+		return a, nil
+	}
+	if a.Server, err = c.Server.connect(transport); err != nil {
+		return nil, err
+	}
+	a.Server.Attributes = c.attributes(log)
+	a.Download.Request = a.Server.Client.Authorize
+	return a, nil
+}
+
+// connect returns the server of the device. It sets TLS and the proxy of the transport.
+func (s *ServerConfig) connect(transport *http.Transport) (*Server, error) {
+	authorization, err := s.authorization()
+	if err != nil {
+		return nil, err
+	}
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if s.ClientCertificateFile != "" {
+		transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(s.ClientCertificateFile, s.ClientKeyFile)
+			return &pair, err
+		}
+	}
+	if s.CAFile != "" {
+		pem, err := os.ReadFile(s.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read server.caFile: %w", err)
+		}
+		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("server.caFile %s has no certificate in PEM form", s.CAFile)
+		}
+	}
+	if s.Proxy != "" {
+		address, err := url.Parse(s.Proxy)
+		if err != nil {
+			return nil, fmt.Errorf("server.proxy: %w", err)
+		}
+		transport.Proxy = http.ProxyURL(address)
+	}
+	id := s.ControllerID
+	if id == "" {
+		if id, err = os.Hostname(); err != nil {
+			return nil, err
+		}
+	}
+	client, err := ddi.New(&http.Client{Transport: transport}, s.URL, id, authorization)
+	if err != nil {
+		return nil, fmt.Errorf("server.url: %w", err)
+	}
+	return &Server{Client: client, Poll: s.PollInterval.or(5 * time.Minute), Longest: s.RetryInterval.or(10 * time.Minute), Random: rand.Float64}, nil
+}
+
+func (s *ServerConfig) authorization() (string, error) {
+	scheme, file := "TargetToken", s.TargetTokenFile
+	if file == "" {
+		scheme, file = "GatewayToken", s.GatewayTokenFile
+	}
+	if file == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the token of the server: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" || strings.ContainsAny(token, "\r\n\t ") {
+		return "", fmt.Errorf("%s must contain one token and nothing else", file)
+	}
+	return scheme + " " + token, nil
+}
+
+// attributes returns the function for the attributes of the device.
+func (c *Config) attributes(log *slog.Logger) func(context.Context) map[string]string {
+	return func(ctx context.Context) map[string]string {
+		out := map[string]string{}
+		for name, value := range c.Attributes {
+			out[name] = value
+		}
+		if len(c.AttributesCommand) == 0 {
+			return out
+		}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		text, err := exec.CommandContext(ctx, c.AttributesCommand[0], c.AttributesCommand[1:]...).Output()
+		if err != nil {
+			log.Warn("attributesCommand failed", "command", c.AttributesCommand, "error", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && name != "" {
+				out[name] = value
+			}
+		}
+		return out
+	}
+}
+
+func run(ctx context.Context, command []string) error {
+	output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(string(output)))
+	}
+	return nil
+}
