@@ -75,24 +75,34 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
-// RunToEnd does the update in progress and returns its result. It returns update.Result{} and no
-// error if the device must be rebooted first.
-func (a *Agent) RunToEnd(ctx context.Context) (update.Result, error) {
+// ErrReboot means that an update continues after a reboot of the device.
+var ErrReboot = errors.New("reboot the device: the update continues when the agent runs after that")
+
+// UpdateAlone does an update of a person, without a running agent, and returns its result. It does
+// not reboot the device.
+func (a *Agent) UpdateAlone(ctx context.Context, changes []update.Change) (update.Result, error) {
 	if err := a.start(ctx); err != nil {
 		return update.Result{}, err
 	}
-	waits := false
+	if err := a.Begin(ctx, a.newID(), update.FromDevice, changes, true); err != nil {
+		return update.Result{}, err
+	}
 	a.execute(ctx, func() bool {
 		d, _ := a.Document()
-		waits = d.Update != nil && d.Update.Phase == update.Rebooting
-		return d.Update == nil || waits
+		return d.Update == nil || d.Update.Phase == update.Rebooting
 	})
 	d, _ := a.Document()
-	if waits || d.Update != nil || d.Ended == nil {
+	switch {
+	case d.Update == nil:
+		return *d.Ended, nil
+	case ctx.Err() != nil:
 		return update.Result{}, ctx.Err()
 	}
-	return *d.Ended, nil
+	return update.Result{}, ErrReboot
 }
+
+// newID returns the id of an update of a person.
+func (a *Agent) newID() string { return fmt.Sprintf("device-%d", a.Now().UnixNano()) }
 
 // start continues from the stored document.
 func (a *Agent) start(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,7 +81,7 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 
 // updateByHand starts an update and returns its result.
 func (a *Agent) updateByHand(ctx context.Context, r Request) (any, error) {
-	id := fmt.Sprintf("device-%d", a.Now().UnixNano())
+	id := a.newID()
 	if err := a.Begin(ctx, id, update.FromDevice, r.Changes, true); err != nil {
 		return nil, err
 	}
@@ -112,6 +113,9 @@ func (a *Agent) rollback(ctx context.Context) error {
 	}
 	return err
 }
+
+// FileURL returns the address of a local file, for the artifact of an update by hand.
+func FileURL(path string) string { return (&url.URL{Scheme: "file", Path: path}).String() }
 
 // ErrNotRunning means that no agent listens at the socket.
 var ErrNotRunning = errors.New("the agent does not run")

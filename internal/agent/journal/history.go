@@ -28,6 +28,12 @@ func (j *Journal) History() ([]update.Result, error) {
 	return results, nil
 }
 
+// ReadHistory returns the results of all updates in the folder of a journal, oldest first. The
+// agent does not need to run.
+func ReadHistory(folder string) ([]update.Result, error) {
+	return (&Journal{fs: Disk{}, folder: folder}).History()
+}
+
 // historyLines returns the lines of the history. Lines that are not JSON are left out: a damaged
 // history must not stop the agent.
 func (j *Journal) historyLines() ([][]byte, error) {

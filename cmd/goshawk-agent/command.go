@@ -1,0 +1,335 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/goshawk-dev/goshawk/internal/agent"
+	"github.com/goshawk-dev/goshawk/internal/agent/journal"
+	"github.com/goshawk-dev/goshawk/internal/agent/update"
+)
+
+// program has what all commands share.
+type program struct {
+	out, log io.Writer
+	config   string
+}
+
+func newCommand(out, log io.Writer) *cobra.Command {
+	p := &program{out: out, log: log}
+	c := &cobra.Command{
+		Use:           "goshawk-agent",
+		Short:         "Update the software of this device",
+		Long:          "goshawk-agent gets updates from hawkBit, Goshawk or another server of the Direct Device Integration API,\ninstalls them with handlers, rolls back what fails, and says whether the device is consistent.",
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	c.SetOut(out)
+	c.PersistentFlags().StringVar(&p.config, "config", agent.DefaultConfig, "configuration file")
+	c.AddCommand(p.run(), p.status(), p.history(), p.install(), p.remove(), p.confirm(), p.deny(), p.rollback())
+	return c
+}
+
+func (p *program) run() *cobra.Command {
+	return &cobra.Command{
+		Use: "run", Short: "Run the agent until it gets SIGTERM", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, a, unlock, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer unlock()
+			listener, err := agent.Listen(config.Folder)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithCancelCause(c.Context())
+			defer cancel(nil)
+			go func() { cancel(a.Serve(ctx, listener)) }()
+			if err := a.Run(ctx); err != nil {
+				return err
+			}
+			if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+				return err
+			}
+			return nil
+		},
+	}
+}
+
+// open reads the configuration, locks the folder and opens the journal.
+func (p *program) open() (agent.Config, *agent.Agent, func(), error) {
+	config, err := agent.ReadConfig(p.config)
+	if err != nil {
+		return config, nil, nil, err
+	}
+	unlock, err := agent.Lock(config.Folder)
+	if err != nil {
+		return config, nil, nil, err
+	}
+	a, err := agent.New(config, slog.New(slog.NewTextHandler(p.log, nil)))
+	if err != nil {
+		unlock()
+		return config, nil, nil, err
+	}
+	return config, a, unlock, nil
+}
+
+func (p *program) status() *cobra.Command {
+	asJSON := false
+	c := &cobra.Command{
+		Use: "status", Short: "Show the installed software, the update in progress, and whether the device is consistent", Args: cobra.NoArgs,
+		Long: "The exit code is 0 for a consistent device and 3 for an inconsistent one. The command reads state.json in the folder of\nthe agent, which everybody may read; the agent does not need to run.",
+		RunE: func(*cobra.Command, []string) error {
+			config, err := agent.ReadConfig(p.config)
+			if err != nil {
+				return err
+			}
+			data, err := os.ReadFile(filepath.Join(config.Folder, journal.StateFile))
+			if errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("%s has no %s: the agent has not run on this device", config.Folder, journal.StateFile)
+			}
+			if err != nil {
+				return err
+			}
+			var state journal.State
+			if err := json.Unmarshal(data, &state); err != nil {
+				return err
+			}
+			if asJSON {
+				fmt.Fprintf(p.out, "%s", data)
+			} else {
+				printState(p.out, state)
+			}
+			if !state.Consistent {
+				return exit{exitInconsistent, nil}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print state.json")
+	return c
+}
+
+func printState(out io.Writer, s journal.State) {
+	consistent := "yes"
+	if i := s.Inconsistency; i != nil {
+		consistent = fmt.Sprintf("no, since %s: %s", i.Since.Format(time.RFC3339), i.Reason)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "Consistent:\t%s\nPhase:\t%s\n", consistent, s.Phase)
+	if u := s.Update; u != nil {
+		fmt.Fprintf(w, "Update:\t%s, started %s\n", u.ID, u.Started.Format(time.RFC3339))
+		for _, c := range u.Changes {
+			fmt.Fprintf(w, "\t%s %s: %s\n", c.Name, c.Version, c.Stage)
+		}
+	}
+	if l := s.Last; l != nil {
+		fmt.Fprintf(w, "Last update:\t%s %s %s\n", l.ID, l.Outcome, l.Ended.Format(time.RFC3339))
+		if l.Message != "" {
+			fmt.Fprintf(w, "\t%s (code %s)\n", l.Message, l.Code)
+		}
+	}
+	if len(s.Installed) > 0 {
+		fmt.Fprintf(w, "\nTYPE\tNAME\tVERSION\n")
+	}
+	for _, m := range s.Installed {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", m.Type, m.Name, m.Version)
+	}
+	w.Flush()
+}
+
+func (p *program) history() *cobra.Command {
+	return &cobra.Command{
+		Use: "history", Short: "Show the updates of this device, the newest last", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			config, err := agent.ReadConfig(p.config)
+			if err != nil {
+				return err
+			}
+			results, err := journal.ReadHistory(config.Folder)
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintf(w, "ENDED\tUPDATE\tOUTCOME\tMODULES\tCODE\n")
+			for _, r := range results {
+				e := journal.EndOf(&r)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.Ended.Format(time.RFC3339), e.ID, e.Outcome, modulesOf(e.Changes), e.Code)
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func modulesOf(changes []journal.Change) string {
+	texts := make([]string, len(changes))
+	for i, c := range changes {
+		texts[i] = strings.TrimSpace(c.Name + " " + c.Version)
+		if c.Removes {
+			texts[i] = "removal of " + texts[i]
+		}
+		if c.Stage == update.RolledBack || c.Stage == update.Broken {
+			texts[i] += " (" + string(c.Stage) + ")"
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
+func (p *program) install() *cobra.Command {
+	var m update.Module
+	var metadata []string
+	c := &cobra.Command{
+		Use: "install FILE...", Short: "Install files without a server, and wait for the result", Args: cobra.MinimumNArgs(1),
+		Example: "  goshawk-agent install app-2.1.tar.gz --type bundle --name web --version 2.1",
+		RunE: func(c *cobra.Command, files []string) error {
+			for _, file := range files {
+				a, err := artifactOf(file)
+				if err != nil {
+					return err
+				}
+				m.Artifacts = append(m.Artifacts, a)
+			}
+			m.Metadata = map[string]string{}
+			for _, entry := range metadata {
+				key, value, ok := strings.Cut(entry, "=")
+				if !ok {
+					return fmt.Errorf("--metadata is %q, want key=value", entry)
+				}
+				m.Metadata[key] = value
+			}
+			return p.updateByHand(c.Context(), update.Change{Module: m})
+		},
+	}
+	moduleFlags(c, &m)
+	c.Flags().StringVar(&m.Version, "version", "", "version of the software module")
+	c.Flags().StringArrayVar(&metadata, "metadata", nil, "metadata of the software module, as key=value")
+	_ = c.MarkFlagRequired("version")
+	return c
+}
+
+func (p *program) remove() *cobra.Command {
+	var m update.Module
+	c := &cobra.Command{
+		Use: "remove", Short: "Remove a software module, and wait for the result", Args: cobra.NoArgs,
+		Example: "  goshawk-agent remove --type bundle --name web",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return p.updateByHand(c.Context(), update.Change{Module: m, Removes: true})
+		},
+	}
+	moduleFlags(c, &m)
+	return c
+}
+
+func moduleFlags(c *cobra.Command, m *update.Module) {
+	c.Flags().StringVar(&m.Type, "type", "", "type of the software module")
+	c.Flags().StringVar(&m.Name, "name", "", "name of the software module")
+	_ = c.MarkFlagRequired("type")
+	_ = c.MarkFlagRequired("name")
+}
+
+func artifactOf(file string) (update.Artifact, error) {
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return update.Artifact{}, err
+	}
+	in, err := os.Open(path)
+	if err != nil {
+		return update.Artifact{}, err
+	}
+	defer in.Close()
+	sum := sha256.New()
+	size, err := io.Copy(sum, in)
+	if err != nil {
+		return update.Artifact{}, err
+	}
+	return update.Artifact{Filename: filepath.Base(path), Size: size, SHA256: hex.EncodeToString(sum.Sum(nil)), URL: agent.FileURL(path)}, nil
+}
+
+// updateByHand lets the running agent do an update. If none runs, the command does it itself.
+func (p *program) updateByHand(ctx context.Context, changes ...update.Change) error {
+	config, err := agent.ReadConfig(p.config)
+	if err != nil {
+		return err
+	}
+	var result update.Result
+	err = agent.Ask(ctx, config.Folder, "/update", agent.Request{Changes: changes}, &result)
+	if errors.Is(err, agent.ErrNotRunning) {
+		result, err = p.updateAlone(ctx, changes)
+	}
+	if err != nil {
+		return err
+	}
+	e := journal.EndOf(&result)
+	fmt.Fprintf(p.out, "%s: %s\n", e.Outcome, modulesOf(e.Changes))
+	switch {
+	case result.Inconsistent:
+		return exit{exitInconsistent, fmt.Errorf("the device is inconsistent: %s (code %s)", e.Message, e.Code)}
+	case e.Outcome != update.Succeeded:
+		return fmt.Errorf("%s (code %s)", e.Message, e.Code)
+	}
+	return nil
+}
+
+func (p *program) updateAlone(ctx context.Context, changes []update.Change) (update.Result, error) {
+	_, a, unlock, err := p.open()
+	if err != nil {
+		return update.Result{}, err
+	}
+	defer unlock()
+	a.Server = nil
+	result, err := a.UpdateAlone(ctx, changes)
+	if errors.Is(err, agent.ErrReboot) {
+		return result, exit{exitReboot, err}
+	}
+	return result, err
+}
+
+func (p *program) confirm() *cobra.Command {
+	return p.ask("confirm", "Confirm the update that waits for a person at this device", "/confirm")
+}
+
+func (p *program) deny() *cobra.Command {
+	return p.ask("deny", "Deny the update that waits for a person at this device", "/deny")
+}
+
+func (p *program) rollback() *cobra.Command {
+	return p.ask("rollback", "Cancel the update in progress, and roll back what it has changed", "/rollback")
+}
+
+func (p *program) ask(use, short, path string) *cobra.Command {
+	var r agent.Request
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := agent.ReadConfig(p.config)
+			if err != nil {
+				return err
+			}
+			err = agent.Ask(c.Context(), config.Folder, path, r, nil)
+			if errors.Is(err, agent.ErrNotRunning) {
+				return exit{exitNotRunning, errors.New("the agent does not run: start it with goshawk-agent run, or systemctl start goshawk-agent")}
+			}
+			return err
+		},
+	}
+	if path != "/rollback" {
+		c.Flags().StringVar(&r.Remark, "remark", "", "remark for the server")
+	}
+	return c
+}
