@@ -136,7 +136,7 @@ func printState(out io.Writer, s journal.State) {
 	if u := s.Update; u != nil {
 		fmt.Fprintf(w, "Update:\t%s, started %s\n", u.ID, u.Started.Format(time.RFC3339))
 		for _, c := range u.Changes {
-			fmt.Fprintf(w, "\t%s %s: %s\n", c.Name, c.Version, c.Stage)
+			fmt.Fprintf(w, "\t%s: %s\n", modulesOf([]journal.Change{c}), c.Stage)
 		}
 	}
 	if l := s.Last; l != nil {

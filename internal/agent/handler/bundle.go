@@ -45,6 +45,9 @@ func (b *bundle) Do(ctx context.Context, c Call, progress func(Line)) update.Ste
 	case update.Check:
 		return b.check(ctx, c, folder, progress)
 	case update.Download:
+		if c.Change.Removes {
+			return update.StepResult{}
+		}
 		if err := b.unpack(c, folder); err != nil {
 			return failed(err)
 		}

@@ -243,7 +243,7 @@ func TestFilesAreInstalledReplacedRolledBackAndRemoved(t *testing.T) {
 		t.Errorf("after the rollback of the removal: %s", got)
 	}
 	d.after()
-	d.must(remove, update.Check, update.Remove, update.Verify, update.Commit)
+	d.must(remove, update.Check, update.Download, update.Remove, update.Verify, update.Commit, update.Cleanup)
 	if got := d.read("opt/settings/a.txt") + d.read("kept/placed.json"); got != "(a.txt does not exist)(placed.json does not exist)" {
 		t.Errorf("after the removal: %s", got)
 	}
@@ -322,8 +322,8 @@ func TestBundleRunsItsOwnScripts(t *testing.T) {
 		d.must(c, update.Check, update.Download, update.Install, update.Verify, update.Rollback, update.Install, update.Commit, update.Cleanup)
 		d.after()
 		c.Removes = true
-		d.must(c, update.Check, update.Remove, update.Commit)
-		want := "check download v2\ninstall install v2\nverify verify v2\nrollback rollback v2\ninstall install v2\ncheck check v2\nremove remove v2\n"
+		d.must(c, update.Check, update.Download, update.Remove, update.Verify, update.Commit, update.Cleanup)
+		want := "check download v2\ninstall install v2\nverify verify v2\nrollback rollback v2\ninstall install v2\ncheck check v2\nremove remove v2\nverify verify v2\n"
 		if got := d.read("log"); got != want {
 			t.Errorf("the scripts wrote\n%swant\n%s", got, want)
 		}
