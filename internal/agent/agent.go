@@ -196,8 +196,10 @@ func (a *Agent) wake() {
 	a.changed = make(chan struct{})
 }
 
+// conditions returns what the next step depends on. The caller holds mu.
 func (a *Agent) conditions() update.Conditions {
-	return update.Conditions{Boot: a.Boot, MayInstall: a.mayInstall}
+	u := a.document.Update
+	return update.Conditions{Boot: a.Boot, MayInstall: a.mayInstall || u != nil && u.Source == update.FromDevice}
 }
 
 // execute does steps until stop returns true or the end of the context.
