@@ -25,7 +25,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
 
-// Agent is the agent of this device. Its fields are set before Run.
+// Agent is the agent of this device. New returns one.
 type Agent struct {
 	// Folder has the journal, the files of the update in progress and those that handlers keep.
 	Folder   string
@@ -109,9 +109,6 @@ func (a *Agent) start(ctx context.Context) error {
 	if err := handler.StopLeftOver(a.Handlers.State); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	a.changed, a.document = make(chan struct{}), a.Journal.Document()
-	a.mu.Unlock()
 	return a.change(ctx, func(d *update.Document) *update.Document {
 		if u := d.Update; u != nil {
 			a.Log.Info("continuing an update", "update", u.ID, "phase", u.Phase)

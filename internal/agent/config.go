@@ -194,7 +194,7 @@ func New(c Config, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		Folder: c.Folder, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log,
+		Folder: c.Folder, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log, document: j.Document(), changed: make(chan struct{}),
 		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder},
 		Reboot:   func(ctx context.Context) error { return run(ctx, c.RebootCommand) },
 	}

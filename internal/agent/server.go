@@ -29,6 +29,7 @@ type Server struct {
 	// Random returns a number from 0 to 1.
 	Random func() float64
 
+	pollNow  bool              // the next poll is due
 	sent     map[string]string // the attributes that the server has
 	reported report            // the last report of the update in progress
 }
@@ -80,8 +81,11 @@ func (a *Agent) waitForNews(ctx context.Context, poll time.Duration) {
 	timer := time.NewTimer(poll)
 	defer timer.Stop()
 	for {
-		d, changed := a.Document()
-		if len(d.Results) > 0 || d.Question != nil && d.Question.Answer != "" || a.news() != nil {
+		a.mu.Lock()
+		d, changed, isDue := a.document, a.changed, a.Server.pollNow
+		a.Server.pollNow = false
+		a.mu.Unlock()
+		if isDue || len(d.Results) > 0 || d.Question != nil && d.Question.Answer != "" || a.news() != nil {
 			return
 		}
 		select {
@@ -92,6 +96,14 @@ func (a *Agent) waitForNews(ctx context.Context, poll time.Duration) {
 		case <-changed:
 		}
 	}
+}
+
+// poll lets the agent poll now.
+func (a *Agent) poll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.Server.pollNow = true
+	a.wake()
 }
 
 // visit reports what is new and asks for work. It returns the time until the next visit.

@@ -108,15 +108,22 @@ func (c *Client) Cancel(ctx context.Context, link wire.Link) (wire.CancelAction,
 }
 
 // Confirmation returns the update that waits for a confirmation, or ok is false if there is none.
+// The link of Poll leads to the update itself, or to the confirmation state with a link to it.
 func (c *Client) Confirmation(ctx context.Context, link wire.Link) (a wire.ConfirmationAction, ok bool, err error) {
-	var base wire.ConfirmationBase
-	if err := c.do(ctx, http.MethodGet, link.Href, nil, &base); err != nil {
+	var found struct {
+		wire.ConfirmationAction
+		Links wire.ConfirmationLinks `json:"_links"`
+	}
+	if err := c.do(ctx, http.MethodGet, link.Href, nil, &found); err != nil {
 		return a, false, err
 	}
-	if base.Links.ConfirmationBase.Href == "" {
+	if found.ID != "" {
+		return found.ConfirmationAction, true, nil
+	}
+	if found.Links.ConfirmationBase.Href == "" {
 		return a, false, nil
 	}
-	err = c.do(ctx, http.MethodGet, base.Links.ConfirmationBase.Href, nil, &a)
+	err = c.do(ctx, http.MethodGet, found.Links.ConfirmationBase.Href, nil, &a)
 	return a, err == nil, err
 }
 
