@@ -84,7 +84,7 @@ func (a *Agent) UpdateAlone(ctx context.Context, changes []update.Change) (updat
 	if err := a.start(ctx); err != nil {
 		return update.Result{}, err
 	}
-	if err := a.Begin(ctx, a.newID(), update.FromDevice, changes, true); err != nil {
+	if err := a.Accept(ctx, a.newID(), update.FromDevice, changes, true); err != nil {
 		return update.Result{}, err
 	}
 	a.execute(ctx, func() bool {
@@ -117,12 +117,12 @@ func (a *Agent) start(ctx context.Context) error {
 	})
 }
 
-// Begin starts an update.
-func (a *Agent) Begin(ctx context.Context, id string, source update.Source, changes []update.Change, mayInstall bool) error {
+// Accept starts an update.
+func (a *Agent) Accept(ctx context.Context, id string, source update.Source, changes []update.Change, mayInstall bool) error {
 	var refused error
 	err := a.change(ctx, func(d *update.Document) *update.Document {
 		var next *update.Document
-		if next, refused = d.Begin(id, source, changes, a.Now()); refused != nil {
+		if next, refused = d.Accept(id, source, changes, a.Now()); refused != nil {
 			return nil
 		}
 		a.mayInstall, a.percent, a.message = mayInstall, 0, ""
@@ -212,7 +212,7 @@ func (a *Agent) execute(ctx context.Context, stop func() bool) {
 			case <-ctx.Done():
 			case <-changed:
 			}
-		case update.Settle:
+		case update.Advance:
 			err = a.end(ctx, step, update.StepResult{}, on)
 		case update.Reboot:
 			a.reboot(ctx)

@@ -50,8 +50,8 @@ type Config struct {
 	DownloadBytesPerSecond int `json:"downloadBytesPerSecond,omitempty"`
 	// Attributes are sent to the server, beside those of AttributesCommand.
 	Attributes map[string]string `json:"attributes,omitempty"`
-	// AttributesCommand is a program whose output has lines with name=value. It runs before each poll
-	// and may take 10 seconds.
+	// AttributesCommand is a program whose output has lines with name=value. It runs before each
+	// poll and may take 10 seconds.
 	AttributesCommand []string `json:"attributesCommand,omitempty"`
 	// RebootCommand reboots the device. Default: systemctl reboot.
 	RebootCommand []string `json:"rebootCommand,omitempty"`
@@ -68,18 +68,19 @@ type ServerConfig struct {
 	TargetTokenFile string `json:"targetTokenFile,omitempty"`
 	// GatewayTokenFile is a file with a token that all devices of a gateway share.
 	GatewayTokenFile string `json:"gatewayTokenFile,omitempty"`
-	// ClientCertificateFile and ClientKeyFile are PEM files. They are read again for each connection.
+	// ClientCertificateFile and ClientKeyFile are PEM files. They are read again for each
+	// connection.
 	ClientCertificateFile string `json:"clientCertificateFile,omitempty"`
 	ClientKeyFile         string `json:"clientKeyFile,omitempty"`
-	// CAFile is a PEM file with the certificates that the server's one must be signed by. Default: the
-	// certificates of the system.
+	// CAFile is a PEM file with the certificates that the server's one must be signed by. Default:
+	// the certificates of the system.
 	CAFile string `json:"caFile,omitempty"`
 	// Proxy is the address of a proxy. Default: the variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
 	Proxy string `json:"proxy,omitempty"`
 	// PollInterval is used if the server names none. Default: 5m.
 	PollInterval Duration `json:"pollInterval,omitempty"`
-	// RetryInterval is the longest time between two attempts while the server cannot be reached. The
-	// first ones follow sooner. Default: 10m.
+	// RetryInterval is the longest time between two attempts while the server cannot be reached.
+	// The first ones follow sooner. Default: 10m.
 	RetryInterval Duration `json:"retryInterval,omitempty"`
 }
 

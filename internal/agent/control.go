@@ -82,7 +82,7 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 // updateByHand starts an update and returns its result.
 func (a *Agent) updateByHand(ctx context.Context, r Request) (any, error) {
 	id := a.newID()
-	if err := a.Begin(ctx, id, update.FromDevice, r.Changes, true); err != nil {
+	if err := a.Accept(ctx, id, update.FromDevice, r.Changes, true); err != nil {
 		return nil, err
 	}
 	for {

@@ -46,8 +46,8 @@ type report struct {
 // progressPause is the shortest time between two reports in which only the progress differs.
 const progressPause = 10 * time.Second
 
-// InventoryPrefix is the prefix of the attributes that have the installed software, as Goshawk reads
-// them: sw.TYPE.NAME = VERSION.
+// InventoryPrefix is the prefix of the attributes that have the installed software, as Goshawk
+// reads them: sw.TYPE.NAME = VERSION.
 const InventoryPrefix = "sw."
 
 // ConsistentAttribute is the attribute that says whether the device is consistent.
@@ -76,7 +76,7 @@ func (a *Agent) serve(ctx context.Context) {
 	}
 }
 
-// waitForNews returns at the time of the next poll, or earlier if the server must be told something.
+// waitForNews returns at the time of the next poll, or earlier if there is news for the server.
 func (a *Agent) waitForNews(ctx context.Context, poll time.Duration) {
 	timer := time.NewTimer(poll)
 	defer timer.Stop()
@@ -322,7 +322,7 @@ func (a *Agent) deployment(ctx context.Context, link wire.Link) error {
 		if e := d.Ended; e != nil && e.ID == offered.ID && e.Source == update.FromServer {
 			return a.reportResult(ctx, e) // the server has lost it
 		}
-		return a.Begin(ctx, offered.ID, update.FromServer, changes, mayInstall)
+		return a.Accept(ctx, offered.ID, update.FromServer, changes, mayInstall)
 	case u.ID == offered.ID && u.Source == update.FromServer:
 		return a.change(ctx, func(d *update.Document) *update.Document {
 			a.mayInstall = mayInstall

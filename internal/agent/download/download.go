@@ -60,7 +60,8 @@ const maxSignature = 16 << 10
 type refused struct{ error }
 
 // All downloads the artifacts of a module into a folder. Files of it that are there already are not
-// downloaded again. done is called with the number of bytes of all artifacts that are on the device.
+// downloaded again. done is called with the number of bytes of all artifacts that are on the
+// device.
 func (c *Client) All(ctx context.Context, m update.Module, folder string, done func(bytes int64)) error {
 	if err := check(m); err != nil {
 		return err
@@ -366,8 +367,8 @@ func sumOf(path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// PauseWithJitter returns a Pause that doubles from the shortest time to the longest. random returns
-// a number from 0 to 1; the pause is between half of the time and all of it.
+// PauseWithJitter returns a Pause that doubles from the shortest time to the longest. random
+// returns a number from 0 to 1; the pause is between half of the time and all of it.
 func PauseWithJitter(shortest, longest time.Duration, random func() float64) func(context.Context, int) {
 	return func(ctx context.Context, attempt int) {
 		pause := min(longest, shortest<<min(attempt, 20))

@@ -137,8 +137,8 @@ func (f *file) replace(c Call) error {
 	return writeJSON(filepath.Join(c.Work, placedFile), want)
 }
 
-// save copies all files that replace changes, and then writes what it saved. A call that is repeated
-// after an interruption finds this record and saves nothing: some files are new by then.
+// save copies all files that replace changes, and then writes what it saved. A call that is
+// repeated after an interruption finds this record and saves nothing: some files are new by then.
 func save(work string, old, want placed) error {
 	record := filepath.Join(work, savedFile)
 	if _, err := os.Stat(record); err == nil {

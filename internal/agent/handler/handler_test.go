@@ -140,12 +140,12 @@ func TestProgramFails(t *testing.T) {
 				d.registry.Timeout = time.Minute
 			}
 			d.write("handlers.d/os", tc.script, 0o755)
-			began := time.Now()
+			started := time.Now()
 			got := d.do(update.Install, module("os", "linux", "2"))
 			if !strings.HasSuffix(got.Err, tc.want.Err) || got.Code != tc.want.Code || got.Missing != tc.want.Missing || (got.Err == "") != (tc.want.Err == "") {
 				t.Errorf("result %+v, want %+v", got, tc.want)
 			}
-			if took := time.Since(began); took > 40*time.Second {
+			if took := time.Since(started); took > 40*time.Second {
 				t.Errorf("it took %s", took)
 			}
 		})

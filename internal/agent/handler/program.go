@@ -32,8 +32,8 @@ const (
 	maxOutput   = 2000
 )
 
-// program is an executable that is called with the verb as its only argument. It prints lines to the
-// file descriptor 3; its other output is kept for the message of a failure.
+// program is an executable that is called with the verb as its only argument. It prints lines to
+// the file descriptor 3; its other output is kept for the message of a failure.
 type program struct {
 	path     string
 	registry *Registry

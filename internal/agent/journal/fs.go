@@ -9,7 +9,8 @@ import (
 )
 
 // FS are the operations on files that the journal needs. A write is on the device after the sync of
-// its file, and a new name after the sync of its folder. The error of a missing file is fs.ErrNotExist.
+// its file, and a new name after the sync of its folder. The error of a missing file is
+// fs.ErrNotExist.
 type FS interface {
 	MkdirAll(folder string, mode fs.FileMode) error
 	ReadFile(name string) ([]byte, error)

@@ -50,8 +50,8 @@ type sealed struct {
 }
 
 // Open reads the journal in a folder, which it creates if it does not exist. If the document cannot
-// be read, which no kill and no loss of power causes, the file is kept with the suffix .damaged, and
-// the device counts as inconsistent, because nothing is known about it.
+// be read, which no kill and no loss of power causes, the file is kept with the suffix .damaged,
+// and the device counts as inconsistent, because nothing is known about it.
 func Open(fsys FS, folder string, now func() time.Time) (*Journal, error) {
 	if err := fsys.MkdirAll(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("create the folder of the journal: %w", err)

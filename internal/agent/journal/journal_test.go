@@ -34,7 +34,7 @@ func documents() []*update.Document {
 	var out []*update.Document
 	d := &update.Document{Format: update.FormatVersion}
 	for i := range 2 {
-		d, _ = d.Begin(fmt.Sprint(i+1), update.FromServer, []update.Change{{Module: update.Module{Type: "os", Name: "linux", Version: fmt.Sprint("v", i+1)}}}, clock())
+		d, _ = d.Accept(fmt.Sprint(i+1), update.FromServer, []update.Change{{Module: update.Module{Type: "os", Name: "linux", Version: fmt.Sprint("v", i+1)}}}, clock())
 		out = append(out, d)
 		for on := (update.Conditions{MayInstall: true}); d.Update != nil; {
 			s := d.Next(on)

@@ -30,11 +30,11 @@ type Document struct {
 	// Results are results of updates that have ended and that the server has not confirmed yet,
 	// oldest first, at most MaxResults.
 	Results []Result `json:"results,omitempty"`
-	// Question is set while an update waits for a person at the device, and after the answer until the
-	// server has it.
+	// Question is set while an update waits for a person at the device, and after the answer until
+	// the server has it.
 	Question *Question `json:"question,omitempty"`
-	// Ended is the result of the last update that ended, also after its delivery. An update from the
-	// server with the same id is not installed again.
+	// Ended is the result of the last update that ended, also after its delivery. An update from
+	// the server with the same id is not installed again.
 	Ended *Result `json:"ended,omitempty"`
 }
 
@@ -104,8 +104,8 @@ const (
 
 // Update is an update in progress.
 type Update struct {
-	// ID is the id of the action at the server, or an id of the device. The pair of Source and ID is
-	// unique.
+	// ID is the id of the action at the server, or an id of the device. The pair of Source and ID
+	// is unique.
 	ID      string    `json:"id"`
 	Source  Source    `json:"source"`
 	Started time.Time `json:"started"`
@@ -132,7 +132,8 @@ type Change struct {
 	Stage   Stage `json:"stage"`
 	// Calling is the verb of the handler whose call has been stored as started and has not ended.
 	Calling Verb `json:"calling,omitempty"`
-	// Interruptions is how often this call was interrupted by the end of the agent or of the device.
+	// Interruptions is how often this call was interrupted by the end of the agent or of the
+	// device.
 	Interruptions int `json:"interruptions,omitempty"`
 	// Repeatable says that the handler may repeat an interrupted install or remove.
 	Repeatable bool `json:"repeatable,omitempty"`
@@ -155,8 +156,8 @@ const (
 	Checked Stage = "Checked"
 	// Ready means that all files are on the device and verified.
 	Ready Stage = "Ready"
-	// Changing means that install or remove was started. The module may be on its old version, on its
-	// new one, or on neither.
+	// Changing means that install or remove was started. The module may be on its old version, on
+	// its new one, or on neither.
 	Changing Stage = "Changing"
 	// Changed means that install or remove succeeded.
 	Changed Stage = "Changed"
@@ -211,8 +212,8 @@ type Result struct {
 	Outcome  Outcome  `json:"outcome"`
 	Failure  *Failure `json:"failure,omitempty"`
 	Messages []string `json:"messages,omitempty"`
-	// Code is what the last handler printed as its code. A result with a failure reports the code of
-	// the failure.
+	// Code is what the last handler printed as its code. A result with a failure reports the code
+	// of the failure.
 	Code string `json:"code,omitempty"`
 	// Changes are the modules with their last stage.
 	Changes []Change `json:"changes"`

@@ -39,8 +39,8 @@ const (
 	Call Kind = "Call"
 	// Reboot means that the device is rebooted.
 	Reboot Kind = "Reboot"
-	// Settle means that nothing is left to do for this phase: End only advances the document.
-	Settle Kind = "Settle"
+	// Advance means that nothing is left to do for this phase: End only advances the document.
+	Advance Kind = "Advance"
 )
 
 // Step is what the device does next.
@@ -75,8 +75,8 @@ type StepResult struct {
 	Missing bool
 }
 
-// Begin returns the document with a new update. It must not have one in progress.
-func (d *Document) Begin(id string, source Source, changes []Change, now time.Time) (*Document, error) {
+// Accept returns the document with a new update. It must not have one in progress.
+func (d *Document) Accept(id string, source Source, changes []Change, now time.Time) (*Document, error) {
 	if d.Update != nil {
 		return nil, fmt.Errorf("update %s is in progress (%s): wait for its end, or cancel it", d.Update.ID, d.Update.Phase)
 	}
@@ -182,17 +182,17 @@ func (d *Document) Next(on Conditions) Step {
 			return u.cleanup()
 		}
 	}
-	return Step{Kind: Settle}
+	return Step{Kind: Advance}
 }
 
-// cleanup returns the call of cleanup for the next module, or Settle after the last one.
+// cleanup returns the call of cleanup for the next module, or Advance after the last one.
 func (u *Update) cleanup() Step {
 	for i := range u.Changes {
 		if !u.Changes[i].IsClean && u.Changes[i].Stage != Pending {
 			return Step{Call, Cleanup, i}
 		}
 	}
-	return Step{Kind: Settle}
+	return Step{Kind: Advance}
 }
 
 // Start returns the document to store before the step is done.
@@ -219,8 +219,8 @@ func (d *Document) End(s Step, r StepResult, on Conditions, now time.Time) *Docu
 		c := &u.Changes[s.Change]
 		c.Calling, c.Interruptions = "", 0
 		u.end(c, s.Verb, r)
-	case s.Kind == Settle:
-		next.settle(on, now)
+	case s.Kind == Advance:
+		next.advance(on, now)
 	}
 	return next
 }
@@ -287,8 +287,8 @@ func (u *Update) fail(code, message string) {
 	}
 }
 
-// settle moves to the next phase after the last step of this one.
-func (d *Document) settle(on Conditions, now time.Time) {
+// advance moves to the next phase after the last step of this one.
+func (d *Document) advance(on Conditions, now time.Time) {
 	u := d.Update
 	switch u.Phase {
 	case Downloading:

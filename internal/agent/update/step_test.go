@@ -71,8 +71,8 @@ func (d *device) call(c *Change, verb Verb, interrupted bool) StepResult {
 	return StepResult{NeedsReboot: d.reboots[at], Repeatable: d.repeatable[k]}
 }
 
-// run runs an update to its end on a device that is killed before, in and after steps with the given
-// probability, and returns the document at the end.
+// run runs an update to its end on a device that is killed before, in and after steps with the
+// given probability, and returns the document at the end.
 func (d *device) run(t *testing.T, doc *Document, killed float64) *Document {
 	t.Helper()
 	now := time.Unix(1000, 0).UTC()
@@ -89,7 +89,7 @@ func (d *device) run(t *testing.T, doc *Document, killed float64) *Document {
 		case Reboot:
 			d.boot++
 			doc = doc.Recover()
-		case Settle:
+		case Advance:
 			if next := doc.End(step, StepResult{}, on, now); !die() {
 				doc = next
 			} else {
@@ -160,7 +160,7 @@ func TestDocumentTellsTheTruthAboutEveryDevice(t *testing.T) {
 				changes = append(changes, c)
 			}
 			d.before = maps.Clone(d.versions)
-			next, err := doc.Begin(fmt.Sprint(seed), FromServer, changes, time.Unix(0, 0).UTC())
+			next, err := doc.Accept(fmt.Sprint(seed), FromServer, changes, time.Unix(0, 0).UTC())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +218,7 @@ func TestSteps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := &device{random: rand.New(rand.NewPCG(1, 1)), versions: map[string]string{"os/linux": "1"}, before: map[string]string{"os/linux": "1"}, fails: set(tc.fails), missing: set(tc.missing)}
 			doc := &Document{Installed: []Module{{Type: "os", Name: "linux", Version: "1"}}}
-			doc, err := doc.Begin("7", FromServer, tc.changes, time.Unix(0, 0))
+			doc, err := doc.Accept("7", FromServer, tc.changes, time.Unix(0, 0))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +244,7 @@ func set(keys []string) map[string]bool {
 
 func TestRebootIsRequestedOnceAfterAllInstalls(t *testing.T) {
 	d := &device{random: rand.New(rand.NewPCG(1, 1)), versions: map[string]string{}, reboots: set([]string{"os/linux install"})}
-	doc, _ := (&Document{}).Begin("7", FromServer, []Change{change("os", "linux", "2"), change("app", "web", "2")}, time.Unix(0, 0))
+	doc, _ := (&Document{}).Accept("7", FromServer, []Change{change("os", "linux", "2"), change("app", "web", "2")}, time.Unix(0, 0))
 	doc = d.run(t, doc, 0)
 	if d.boot != 1 || doc.Ended.Outcome != Succeeded {
 		t.Errorf("%d reboots, ended as %+v", d.boot, doc.Ended)
@@ -259,7 +259,7 @@ func TestCallThatIsAlwaysInterruptedEnds(t *testing.T) {
 		t.Run(string(verb), func(t *testing.T) {
 			c := change("os", "linux", "2")
 			c.Repeatable = true
-			doc, _ := (&Document{}).Begin("7", FromServer, []Change{c}, time.Unix(0, 0))
+			doc, _ := (&Document{}).Accept("7", FromServer, []Change{c}, time.Unix(0, 0))
 			if verb == Rollback {
 				doc.Update.Changes[0].Stage = Changed
 				doc.Update.fail("17", "does not work")
