@@ -66,7 +66,7 @@ test: test-unit ## Run all tests: first those without a server, then the stories
 
 .PHONY: test-crash
 test-crash: controlplane ## Three times as many crashes, lost replies and refusals as in `test` (GOSHAWK_CRASH=every: all).
-	$(SUITE_ENV) GOSHAWK_CRASH="$(or $(GOSHAWK_CRASH),many)" hack/gotest.sh -timeout 60m -- ./test/crash
+	$(SUITE_ENV) GOSHAWK_CRASH="$(or $(GOSHAWK_CRASH),many)" hack/gotest.sh -timeout 60m -- ./test/crash ./internal/agent
 
 .PHONY: test-unit
 test-unit: ## Run the tests without a server: rules, device API, devices, controllers on a fake client.
@@ -97,9 +97,10 @@ bench: controlplane ## Run the benchmarks: of the rules, then of whole rollouts 
 
 
 .PHONY: build
-build: ## Build bin/manager, bin/devicesim and the kubectl plugin, bin/kubectl-goshawk.
+build: ## Build bin/manager, bin/devicesim, bin/goshawk-agent and the kubectl plugin, bin/kubectl-goshawk.
 	go build -o bin/manager .
 	go build -o bin/devicesim ./cmd/devicesim
+	go build -o bin/goshawk-agent ./cmd/goshawk-agent
 	go build -o bin/kubectl-goshawk ./cmd/kubectl-goshawk
 
 .PHONY: image

@@ -95,6 +95,14 @@ allow internal/ditto/broker "$mod/internal/deviceapi" "$mod/internal/ditto" "$mo
 allow internal/artifact "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/opencontainers oras.land/oras-go/v2
 allow internal/devicesim "$mod/internal/ddi/wire" "$mod/internal/ditto/wire" "$mod/internal/devicesim/mqtt"
 allow internal/devicesim/mqtt github.com/mochi-mqtt/server/v2/packets
+# goshawk-agent knows no Kubernetes.
+allow internal/agent/update
+allow internal/agent/journal "$mod/internal/agent/update"
+allow internal/agent/handler "$mod/internal/agent/update"
+allow internal/agent/download "$mod/internal/agent/update" aead.dev/minisign golang.org/x/time/rate
+allow internal/agent/ddi "$mod/internal/ddi/wire"
+allow internal/agent "$mod/internal/agent" "$mod/internal/ddi/wire" aead.dev/minisign sigs.k8s.io/yaml
+allow cmd/goshawk-agent "$mod/internal/agent" github.com/spf13/cobra
 
 pure internal/text
 pure internal/cancellation
@@ -116,6 +124,7 @@ pure internal/explain
 pure internal/progress
 pure internal/notification
 pure internal/ditto/wire
+pure internal/agent/update
 
 forbid internal/logging "$mod"
 forbid internal/notification/outbox "$mod/controllers" "$mod/internal/fleet"

@@ -151,7 +151,7 @@ func printState(out io.Writer, s journal.State) {
 	for _, m := range s.Installed {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", m.Type, m.Name, m.Version)
 	}
-	w.Flush()
+	_ = w.Flush()
 }
 
 func (p *program) history() *cobra.Command {
@@ -252,7 +252,7 @@ func artifactOf(file string) (update.Artifact, error) {
 	if err != nil {
 		return update.Artifact{}, err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	sum := sha256.New()
 	size, err := io.Copy(sum, in)
 	if err != nil {

@@ -72,7 +72,7 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	})
 	handle("/rollback", func(ctx context.Context, _ Request) (any, error) { return nil, a.rollback(ctx) })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	context.AfterFunc(ctx, func() { server.Close() })
+	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -228,6 +228,7 @@ func (a *Agent) reportProgress(ctx context.Context) error {
 		f.Status.Execution = wire.ExecutionDownload
 	case update.Downloaded:
 		f.Status.Execution = wire.ExecutionDownloaded
+	default: // all others are a part of the installation
 	}
 	f.Status.Details = wire.Details{string(r.phase)}
 	if r.message != "" {

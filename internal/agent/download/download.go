@@ -172,7 +172,7 @@ func (c *Client) attempt(ctx context.Context, a update.Artifact, path string, do
 	if err != nil {
 		return err
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	have, err := out.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -341,7 +341,7 @@ func (c *Client) checkSignature(path string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	signed := minisign.NewReader(in)
 	if _, err := io.Copy(io.Discard, signed); err != nil {
 		return err
@@ -359,7 +359,7 @@ func sumOf(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, in); err != nil {
 		return "", err

@@ -54,8 +54,9 @@ func (b *bundle) Do(ctx context.Context, c Call, progress func(Line)) update.Ste
 		return b.run(ctx, "check", c, folder, progress)
 	case update.Commit:
 		return b.commit(ctx, c, folder, progress)
+	default:
+		return b.run(ctx, string(c.Verb), c, folder, progress)
 	}
-	return b.run(ctx, string(c.Verb), c, folder, progress)
 }
 
 // check looks at what is known before the download. The script check of an archive runs after it.
@@ -112,7 +113,7 @@ func (b *bundle) unpack(c Call, folder string) error {
 	if err != nil {
 		return err
 	}
-	defer archive.Close()
+	defer func() { _ = archive.Close() }()
 	if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o700)); err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (b *bundle) unpack(c Call, folder string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	name := c.Change.Artifacts[0].Filename
 	if err := extract(archive, root); err != nil {
 		return fmt.Errorf("unpack %s: %w", name, err)

@@ -239,7 +239,7 @@ func copyFile(from, to string, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	return replaceFile(to, mode, func(out io.Writer) error {
 		_, err := io.Copy(out, in)
 		return err
@@ -275,7 +275,7 @@ func sumOf(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, in); err != nil {
 		return "", err

@@ -27,7 +27,7 @@ func rememberGroup(folder string, id int) error {
 	return os.WriteFile(groupFile(folder), fmt.Appendf(nil, "%d %s", id, startOf(id)), 0o600)
 }
 
-func forgetGroup(folder string) { os.Remove(groupFile(folder)) }
+func forgetGroup(folder string) { _ = os.Remove(groupFile(folder)) }
 
 // StopLeftOver ends the processes of a handler that still run after the agent was killed. They must
 // not run beside the next call.

@@ -59,7 +59,7 @@ func (p *program) Do(ctx context.Context, c Call, progress func(Line)) update.St
 	if err != nil {
 		return failed(err)
 	}
-	defer lines.Close()
+	defer func() { _ = lines.Close() }()
 	command := exec.CommandContext(ctx, p.path, string(c.Verb))
 	command.Dir = p.folder
 	command.Env = append(os.Environ(), environment(c, module)...)
@@ -70,12 +70,12 @@ func (p *program) Do(ctx context.Context, c Call, progress func(Line)) update.St
 	command.WaitDelay = 10 * time.Second // then its pipes are closed, also if a process that it started has them
 	setGroup(command)
 	if err := command.Start(); err != nil {
-		theirs.Close()
+		_ = theirs.Close()
 		return failed(fmt.Errorf("start %s: %w", p.path, err))
 	}
-	theirs.Close()
+	_ = theirs.Close()
 	if err := rememberGroup(p.registry.State, command.Process.Pid); err != nil {
-		output.Write([]byte(err.Error()))
+		_, _ = output.Write([]byte(err.Error()))
 	}
 	var result update.StepResult
 	var reading sync.WaitGroup

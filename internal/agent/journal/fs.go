@@ -25,10 +25,16 @@ type FS interface {
 // Disk is the file system of the device.
 type Disk struct{}
 
+// MkdirAll creates a folder and its parents.
 func (Disk) MkdirAll(folder string, mode fs.FileMode) error { return os.MkdirAll(folder, mode) }
-func (Disk) ReadFile(name string) ([]byte, error)           { return os.ReadFile(name) }
-func (Disk) Rename(from, to string) error                   { return os.Rename(from, to) }
 
+// ReadFile returns the content of a file.
+func (Disk) ReadFile(name string) ([]byte, error) { return os.ReadFile(name) }
+
+// Rename replaces a file atomically.
+func (Disk) Rename(from, to string) error { return os.Rename(from, to) }
+
+// WriteFile creates or truncates a file, writes the data, and syncs the file.
 func (Disk) WriteFile(name string, data []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
@@ -47,6 +53,7 @@ func (Disk) WriteFile(name string, data []byte, mode fs.FileMode) error {
 	return err
 }
 
+// SyncFolder makes new names in a folder durable.
 func (Disk) SyncFolder(folder string) error {
 	f, err := os.Open(folder)
 	if err != nil {

@@ -90,6 +90,8 @@ const (
 // Phase is the state of an update.
 type Phase string
 
+// The phases of an update, in their order. RollingBack follows a failure. Without an update the
+// phase of a device is Idle or Inconsistent.
 const (
 	Downloading  Phase = "Downloading"
 	Downloaded   Phase = "Downloaded"
@@ -176,8 +178,9 @@ func (c *Change) changed() bool {
 	switch c.Stage {
 	case Changing, Changed, Verified, Committed:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Failure is why an update did not succeed.
@@ -236,6 +239,7 @@ type Question struct {
 // Answer is the answer of a person.
 type Answer string
 
+// The answers to a Question.
 const (
 	Confirmed Answer = "Confirmed"
 	Denied    Answer = "Denied"
@@ -244,6 +248,7 @@ const (
 // Outcome is the end of an update.
 type Outcome string
 
+// The ends of an update.
 const (
 	Succeeded Outcome = "Succeeded"
 	Failed    Outcome = "Failed"

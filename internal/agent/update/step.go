@@ -13,6 +13,8 @@ import (
 // Verb is what a handler is asked to do with a module.
 type Verb string
 
+// The verbs of a handler, in the order of an update that succeeds. Rollback follows a failure, and
+// Remove replaces Install for a module that is removed.
 const (
 	Check    Verb = "check"
 	Download Verb = "download"
@@ -59,7 +61,7 @@ type Conditions struct {
 	MayInstall bool
 }
 
-// Result of one step.
+// StepResult is how one step ended.
 type StepResult struct {
 	// Err says why the call failed, or is empty.
 	Err string
@@ -146,6 +148,7 @@ func (d *Document) Next(on Conditions) Step {
 				return Step{Call, Check, i}
 			case Checked:
 				return Step{Call, Download, i}
+			default: // the next one
 			}
 		}
 	case Downloaded:
@@ -157,6 +160,7 @@ func (d *Document) Next(on Conditions) Step {
 			switch c := &u.Changes[i]; c.Stage {
 			case Ready, Changing:
 				return Step{Call, c.verb(), i}
+			default: // the next one
 			}
 		}
 	case Rebooting:
@@ -181,6 +185,7 @@ func (d *Document) Next(on Conditions) Step {
 		if !u.needsReboot() {
 			return u.cleanup()
 		}
+	case Idle, Inconsistent: // no update has this phase
 	}
 	return Step{Kind: Advance}
 }
@@ -318,6 +323,7 @@ func (d *Document) advance(on Conditions, now time.Time) {
 			return
 		}
 		d.finish(Failed, now)
+	case Idle, Inconsistent: // no update has this phase
 	}
 }
 
