@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 )
 
 // Kind is a kind that the console reads, by its resource in the API of Goshawk.
@@ -33,6 +34,9 @@ func Kinds() []Kind {
 type Source interface {
 	// Index is the index over the caches. Its objects must not be changed.
 	Index() *fleet.Index
+	// Counts are the counts of the objects of the index. They follow it from its start: make
+	// Counts().Changed a watcher of the index before the index follows the caches.
+	Counts() *fleetcounts.Counter
 	// Reading returns how far the cache of a kind is in a namespace; without a namespace, in all
 	// namespaces of the source.
 	Reading(kind Kind, namespace string) Reading

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 	"github.com/goshawk-dev/goshawk/internal/testing/build"
 )
 
@@ -248,6 +249,22 @@ func newFakeSource(t testing.TB, objects ...client.Object) *fakeSource {
 }
 
 func (s *fakeSource) Index() *fleet.Index { return s.index }
+
+func (s *fakeSource) Counts() *fleetcounts.Counter {
+	c := fleetcounts.New()
+	countAll(c, s.index.AllTargets())
+	countAll(c, s.index.AllRollouts())
+	countAll(c, s.index.AllSets())
+	countAll(c, s.index.AllModules())
+	countAll(c, s.index.AllAutoAssignments())
+	return c
+}
+
+func countAll[T client.Object](c *fleetcounts.Counter, objects []T) {
+	for _, o := range objects {
+		c.Changed(nil, o)
+	}
+}
 
 func (s *fakeSource) Reading(kind Kind, _ string) Reading {
 	s.mu.Lock()

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -198,7 +197,7 @@ func (s *scrape) seriesOf(rollouts ...*v1alpha1.Rollout) *rolloutSeries {
 			}
 		}
 		if w := r.Status.WaitingFor; w != nil {
-			series.waits[w.Reason] = max(series.waits[w.Reason], s.ageOf(waitingSince(r)))
+			series.waits[w.Reason] = max(series.waits[w.Reason], s.ageOf(rollout.WaitingSince(r)))
 		}
 	}
 	return series
@@ -214,45 +213,6 @@ func (r *rolloutSeries) emit(out chan<- prometheus.Metric, namespace, name strin
 
 // ageOf returns the seconds since a time, 0 if the clock of the process that wrote it is ahead.
 func (s *scrape) ageOf(since time.Time) float64 { return max(0, s.now.Sub(since).Seconds()) }
-
-// waitingSince returns since when a rollout waits for what status.waitingFor says. It is computed
-// from stored times, so that it does not change with the process.
-func waitingSince(r *v1alpha1.Rollout) time.Time {
-	status := &r.Status
-	switch {
-	case status.PausedAt != nil:
-		return status.PausedAt.Time
-	case status.Stop != nil:
-		return status.Stop.ObservedAt.Time
-	case status.State == v1alpha1.RolloutStopped && status.FinishedAt != nil:
-		return status.FinishedAt.Time
-	case status.WaitingFor.Reason == v1alpha1.ReasonProgressing && status.StartedAt != nil:
-		opened := status.StartedAt.Time
-		for i := range status.Groups {
-			if at := status.Groups[i].OpenedAt; at != nil && at.After(opened) {
-				opened = at.Time
-			}
-		}
-		return opened
-	case status.Stabilizing != nil:
-		return status.Stabilizing.Started.Time
-	case waitsForStart(status.WaitingFor.Reason) && status.Plan != nil && status.Plan.CreatedAt != nil:
-		return status.Plan.CreatedAt.Time
-	}
-	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil {
-		return ready.LastTransitionTime.Time
-	}
-	return r.CreationTimestamp.Time
-}
-
-// waitsForStart reports whether a rollout has a plan and waits for its start.
-func waitsForStart(reason string) bool {
-	switch reason {
-	case v1alpha1.ReasonAwaitingApproval, v1alpha1.ReasonPlanned, v1alpha1.ReasonPausedBySpec, v1alpha1.ReasonWaitingForStart:
-		return true
-	}
-	return false
-}
 
 func emit(out chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
 	out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
