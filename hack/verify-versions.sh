@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks that a module in two of our go.mod files has the same version in both. The Go build cache
 # is keyed by version, so with different versions thousands of packages are compiled twice.
-# hack/lint/go.mod and hack/promtool/go.mod are not compared: these programs share few packages with
-# the product, and their versions follow golangci-lint and Prometheus.
+# hack/lint/go.mod, hack/promtool/go.mod and hack/dex/go.mod are not compared: these programs share
+# few packages with the product, and their versions follow golangci-lint, Prometheus and dex.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 
