@@ -30,10 +30,10 @@ import (
 type AutoAssignmentReconciler struct {
 	Client client.Client
 	Index  *fleet.Index
+	Counts *AutoCounts
 	Events events.EventRecorder
 	Now    func() time.Time
 
-	counts         *autoCounts
 	statusThrottle statusThrottle
 }
 
@@ -63,7 +63,7 @@ func (r *AutoAssignmentReconciler) snapshot(a *v1alpha1.AutoAssignment) autoassi
 	if err := r.Index.SelectionError(key); err != nil {
 		s.SelectionError = fmt.Sprintf("spec.%v", err)
 	}
-	counts, shared := r.counts.of(a)
+	counts, shared := r.Counts.of(a)
 	s.Counts = counts
 	for _, other := range r.Index.AutoAssignments(a.Namespace) {
 		if other.Status.State == v1alpha1.AutoAssignmentRunning && !eligibility.IsSameSubject(&other.Spec.Update, &a.Spec.Update) {
@@ -104,7 +104,6 @@ func (r *AutoAssignmentReconciler) announce(ctx context.Context, obj *v1alpha1.A
 // SetupWithManager watches AutoAssignments and, through the index, their DistributionSets and
 // Targets. Changes of Targets are delivered after a delay.
 func (r *AutoAssignmentReconciler) SetupWithManager(mgr manager.Manager) error {
-	r.counts = newAutoCounts(r.Index)
 	return ctrl.NewControllerManagedBy(mgr).Named("autoassignment").
 		For(&v1alpha1.AutoAssignment{}).
 		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
@@ -125,12 +124,12 @@ func (r *AutoAssignmentReconciler) wake(queue workqueue.TypedRateLimitingInterfa
 		if _, isSoftware := changed.(*v1alpha1.TargetInventory); isSoftware && (sameSoftware(old, now) || !r.Index.ReadsInventory(changed.GetNamespace())) {
 			return
 		}
-		for _, key := range r.counts.targetChanged(client.ObjectKeyFromObject(changed)) {
+		for _, key := range r.Counts.TargetChanged(client.ObjectKeyFromObject(changed)) {
 			queue.AddAfter(reconcile.Request{NamespacedName: key}, reportDelay)
 		}
 	case *v1alpha1.AutoAssignment:
 		if now == nil {
-			r.counts.forget(client.ObjectKeyFromObject(old))
+			r.Counts.forget(client.ObjectKeyFromObject(old))
 		}
 		for _, a := range r.Index.AutoAssignments(changed.GetNamespace()) {
 			queue.Add(requestFor(a)) // the two may select a common target now, or no longer

@@ -14,11 +14,11 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
-// autoCounts counts, for each AutoAssignment, the targets that it selects and their results. Each
+// AutoCounts counts, for each AutoAssignment, the targets that it selects and their results. Each
 // change of a target updates the counters incrementally. All targets of the namespace are counted
 // only when the selection of the AutoAssignment, or the target types of its set, are new to this
 // process.
-type autoCounts struct {
+type AutoCounts struct {
 	index *fleet.Index
 
 	mu      sync.Mutex
@@ -44,7 +44,7 @@ type autoBasis struct {
 	set, types string
 }
 
-func (c *autoCounts) basisOf(a *v1alpha1.AutoAssignment) autoBasis {
+func (c *AutoCounts) basisOf(a *v1alpha1.AutoAssignment) autoBasis {
 	basis := autoBasis{uid: a.Identity()}
 	known := c.index.AutoAssignment(types.NamespacedName{Namespace: a.Namespace, Name: a.Name})
 	if known == nil || known.UID != a.UID {
@@ -60,13 +60,14 @@ func (c *autoCounts) basisOf(a *v1alpha1.AutoAssignment) autoBasis {
 // autoEntry is what one target adds to the counters of an AutoAssignment.
 type autoEntry struct{ matched, started, succeeded, failed bool }
 
-func newAutoCounts(index *fleet.Index) *autoCounts {
-	return &autoCounts{index: index, tallies: map[types.NamespacedName]*autoTally{}, shared: map[autoPair]int32{}}
+// NewAutoCounts returns empty counters over an index.
+func NewAutoCounts(index *fleet.Index) *AutoCounts {
+	return &AutoCounts{index: index, tallies: map[types.NamespacedName]*autoTally{}, shared: map[autoPair]int32{}}
 }
 
 // of returns the counters of an AutoAssignment and, by name, the number of targets that each other
 // AutoAssignment selects as well.
-func (c *autoCounts) of(a *v1alpha1.AutoAssignment) (v1alpha1.AutoAssignmentTargets, map[string]int32) {
+func (c *AutoCounts) of(a *v1alpha1.AutoAssignment) (v1alpha1.AutoAssignmentTargets, map[string]int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := types.NamespacedName{Namespace: a.Namespace, Name: a.Name}
@@ -89,9 +90,9 @@ func (c *autoCounts) of(a *v1alpha1.AutoAssignment) (v1alpha1.AutoAssignmentTarg
 	return c.tallies[key].sum, overlaps
 }
 
-// targetChanged updates the counters for one target and returns the AutoAssignments whose counters
+// TargetChanged updates the counters for one target and returns the AutoAssignments whose counters
 // changed.
-func (c *autoCounts) targetChanged(key types.NamespacedName) []types.NamespacedName {
+func (c *AutoCounts) TargetChanged(key types.NamespacedName) []types.NamespacedName {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.recount(key, c.index.Target(key))
@@ -99,7 +100,7 @@ func (c *autoCounts) targetChanged(key types.NamespacedName) []types.NamespacedN
 
 // recount removes a target from all counters of its namespace and adds it again, unless t is nil
 // (the target was deleted).
-func (c *autoCounts) recount(key types.NamespacedName, t *v1alpha1.Target) []types.NamespacedName {
+func (c *AutoCounts) recount(key types.NamespacedName, t *v1alpha1.Target) []types.NamespacedName {
 	var changed, before, after []types.NamespacedName
 	for name, tally := range c.tallies {
 		if name.Namespace != key.Namespace {
@@ -125,7 +126,7 @@ func (c *autoCounts) recount(key types.NamespacedName, t *v1alpha1.Target) []typ
 	return changed
 }
 
-func (c *autoCounts) entryOf(name types.NamespacedName, uid types.UID, t *v1alpha1.Target) autoEntry {
+func (c *AutoCounts) entryOf(name types.NamespacedName, uid types.UID, t *v1alpha1.Target) autoEntry {
 	if t == nil {
 		return autoEntry{}
 	}
@@ -160,7 +161,7 @@ func plus(sum v1alpha1.AutoAssignmentTargets, e autoEntry, sign int32) v1alpha1.
 
 // share adds sign to the counter of each pair of the given AutoAssignments, which select a common
 // target.
-func (c *autoCounts) share(names []types.NamespacedName, sign int32) {
+func (c *AutoCounts) share(names []types.NamespacedName, sign int32) {
 	for i, a := range names {
 		for _, b := range names[i+1:] {
 			pair := autoPair{a, b}
@@ -175,13 +176,13 @@ func (c *autoCounts) share(names []types.NamespacedName, sign int32) {
 }
 
 // forget drops the counters of a deleted AutoAssignment.
-func (c *autoCounts) forget(key types.NamespacedName) {
+func (c *AutoCounts) forget(key types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(key)
 }
 
-func (c *autoCounts) drop(key types.NamespacedName) {
+func (c *AutoCounts) drop(key types.NamespacedName) {
 	delete(c.tallies, key)
 	for pair := range c.shared {
 		if pair.a == key || pair.b == key {

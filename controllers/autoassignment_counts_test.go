@@ -22,7 +22,7 @@ func TestAutoCountsFollowTheSelection(t *testing.T) {
 	a := w.built().AutoAssignment("auto", "later")
 	a.Generation = 1
 	a.Spec.TargetSelector = &v1alpha1.TargetSelector{MatchLabels: map[string]v1alpha1.LabelValue{"ring": "field"}}
-	counts := newAutoCounts(w.Index)
+	counts := NewAutoCounts(w.Index)
 	matches := func(when string, want int32) {
 		t.Helper()
 		if got, _ := counts.of(a); got.Matched != want {

@@ -100,7 +100,7 @@ func (r *DistributionSetReconciler) setsBy(ctx context.Context, namespace, index
 // counters changed after a delay, so that several changes cause one reconcile.
 func (r *DistributionSetReconciler) targetEvents() handler.EventHandler {
 	wake := func(ctx context.Context, old, now *v1alpha1.Target, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		for _, request := range r.targetChanged(ctx, old, now) {
+		for _, request := range r.TargetChanged(ctx, old, now) {
 			queue.AddAfter(request, countsInterval)
 		}
 	}
@@ -121,8 +121,8 @@ func (r *DistributionSetReconciler) targetEvents() handler.EventHandler {
 	}
 }
 
-// targetChanged counts one change of a target and returns the sets whose counters changed.
-func (r *DistributionSetReconciler) targetChanged(ctx context.Context, old, now *v1alpha1.Target) []reconcile.Request {
+// TargetChanged counts one change of a target and returns the sets whose counters changed.
+func (r *DistributionSetReconciler) TargetChanged(ctx context.Context, old, now *v1alpha1.Target) []reconcile.Request {
 	sets, hashes := r.counts.observe(old, now)
 	t := now
 	if t == nil {

@@ -171,11 +171,11 @@ func (w *setWorld) countTargets() []string {
 	for i := range list.Items {
 		t := &list.Items[i]
 		seen[t.Name] = t
-		enqueued = append(enqueued, namesOf(w.sets.targetChanged(w.t.Context(), w.seen[t.Name], t))...)
+		enqueued = append(enqueued, namesOf(w.sets.TargetChanged(w.t.Context(), w.seen[t.Name], t))...)
 	}
 	for name, gone := range w.seen {
 		if seen[name] == nil {
-			enqueued = append(enqueued, namesOf(w.sets.targetChanged(w.t.Context(), gone, nil))...)
+			enqueued = append(enqueued, namesOf(w.sets.TargetChanged(w.t.Context(), gone, nil))...)
 		}
 	}
 	w.seen = seen

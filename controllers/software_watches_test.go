@@ -94,13 +94,13 @@ func TestAutoCountsFollowTheSoftware(t *testing.T) {
 	a := w.built().AutoAssignment("auto", "fw")
 	a.Spec.TargetExpression = drivers
 	w.put(a)
-	counts := newAutoCounts(w.Index)
+	counts := NewAutoCounts(w.Index)
 	if got, _ := counts.of(a); got.Matched != 0 {
 		t.Errorf("%d matched before a report", got.Matched)
 	}
 	i := w.software(target, "2.0.0")
 	w.put(i)
-	if changed := counts.targetChanged(client.ObjectKeyFromObject(i)); len(changed) != 1 {
+	if changed := counts.TargetChanged(client.ObjectKeyFromObject(i)); len(changed) != 1 {
 		t.Errorf("changed are %v", changed)
 	}
 	if got, _ := counts.of(a); got.Matched != 1 {

@@ -328,7 +328,7 @@ func addControllers(mgr manager.Manager, index *fleet.Index, store *targetstatus
 			Client: mgr.GetClient(), Live: decode.Reader(mgr.GetAPIReader()), Index: index, Targets: store, Tallies: tallies, Events: recorder, Now: o.Now,
 			RequireApproval: o.RequireApproval,
 		},
-		&controllers.AutoAssignmentReconciler{Client: mgr.GetClient(), Index: index, Events: recorder, Now: o.Now},
+		&controllers.AutoAssignmentReconciler{Client: mgr.GetClient(), Index: index, Counts: controllers.NewAutoCounts(index), Events: recorder, Now: o.Now},
 		&controllers.DeploymentGroupReconciler{Client: mgr.GetClient(), Live: decode.Reader(mgr.GetAPIReader()), Index: index, Tallies: tallies, Now: o.Now},
 		&controllers.TargetInventoryReconciler{Client: mgr.GetClient(), Live: decode.Reader(mgr.GetAPIReader()), Index: index, Now: o.Now},
 	} {
