@@ -10,6 +10,9 @@ package cancellation
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
+// Types are all cancellations, the weakest first.
+var Types = []v1alpha1.Cancellation{v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce}
+
 // Effect is what happens to an object.
 type Effect uint8
 

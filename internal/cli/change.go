@@ -6,21 +6,16 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
-	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/operation"
+	"github.com/goshawk-dev/goshawk/internal/proposal"
 )
 
 // changing are the flags of the commands that change a field.
@@ -73,19 +68,9 @@ type operand struct {
 	compute func() (*operation.Change, error)
 }
 
-// proposal is a change with what a person needs to decide about it. It is the output for programs.
-type proposal struct {
-	*operation.Change
-	// Patch is the change as a merge patch, and Kubectl the command that makes it.
-	Patch   map[string]any `json:"patch"`
-	Kubectl string         `json:"kubectl"`
-	// Owners are GitOps tools that own a changed field. Origins are their objects that apply the
-	// manifest.
-	Owners  []operation.Owner  `json:"owners,omitempty"`
-	Origins []operation.Origin `json:"origins,omitempty"`
-	// Applied is true if the change was written.
-	Applied bool `json:"applied"`
-
+// proposed is a proposal as a command prints it.
+type proposed struct {
+	*proposal.Proposal
 	// width is how many columns a line of text may have.
 	width int
 	// unknownRights is the error of the question for the rights of the user.
@@ -104,15 +89,16 @@ func (o *Options) change(ctx context.Context, f *changing, of operand) error {
 	if f.patch {
 		return o.printManifest(change)
 	}
-	p, err := o.proposalOf(change, of.object)
+	made, err := proposal.Of(change, of.object)
 	if err != nil {
 		return err
 	}
+	p := &proposed{Proposal: made, width: o.width()}
 	if !f.apply || change.Forced && !f.yes { // else the write itself is the answer
 		p.unknownRights = o.askRights(ctx, p.Namespace, p.Rights)
 	}
 	if !f.apply {
-		return o.print(f.format, p, p.text)
+		return o.print(f.format, p.Proposal, p.text)
 	}
 	if err := o.mayApply(f, p); err != nil {
 		return err
@@ -121,7 +107,7 @@ func (o *Options) change(ctx context.Context, f *changing, of operand) error {
 		return err
 	}
 	p.Applied = true
-	return o.print(f.format, p, p.appliedText)
+	return o.print(f.format, p.Proposal, p.appliedText)
 }
 
 // refusal makes an error of package operation an error with a fix.
@@ -135,7 +121,7 @@ func refusal(err error) error {
 
 // printManifest prints the part of the manifest that changes.
 func (o *Options) printManifest(c *operation.Change) error {
-	text, err := manifestText(c)
+	text, err := proposal.Part(c)
 	if err != nil {
 		return err
 	}
@@ -143,53 +129,20 @@ func (o *Options) printManifest(c *operation.Change) error {
 	return err
 }
 
-func manifestText(c *operation.Change) (string, error) {
-	data, err := yaml.Marshal(c.Manifest())
-	return string(data), err
-}
-
-func (o *Options) proposalOf(change *operation.Change, object client.Object) (*proposal, error) {
-	p := &proposal{Change: change, Patch: change.Patch(), Owners: operation.OwnersOf(object, change.Fields), Origins: operation.OriginsOf(object), width: o.width()}
-	line, err := kubectlLine(p, resourceOf(object))
-	if err != nil {
-		return nil, err
-	}
-	p.Kubectl = line
-	return p, nil
-}
-
-// kubectlLine returns the command of kubectl that makes the change.
-func kubectlLine(p *proposal, resource string) (string, error) {
-	data, err := json.Marshal(p.Patch)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("kubectl -n %s patch %s %s --type=merge -p '%s'", p.Namespace, resource, p.Name, strings.ReplaceAll(string(data), "'", `'\''`)), nil
-}
-
-// askRights asks the API server whether the user has the rights. If it does not answer, they stay
-// unknown.
+// askRights asks the API server whether the user has the rights.
 func (o *Options) askRights(ctx context.Context, namespace string, rights []operation.Right) error {
 	c, err := o.Client()
 	if err != nil {
 		return err
 	}
-	for i := range rights {
-		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: namespace, Verb: rights[i].Verb, Group: v1alpha1.GroupVersion.Group, Resource: rights[i].Resource, Name: rights[i].Name}}}
-		if err := c.Create(ctx, review); err != nil {
-			return err
-		}
-		rights[i].Allowed = &review.Status.Allowed
-	}
-	return nil
+	return proposal.AskRights(ctx, c, namespace, rights)
 }
 
 // mayApply reports whether the change may be written: no GitOps tool owns a field, or --force is
 // given, and a person has confirmed what interrupts devices.
-func (o *Options) mayApply(f *changing, p *proposal) error {
+func (o *Options) mayApply(f *changing, p *proposed) error {
 	if len(p.Owners) > 0 && !f.force {
-		return fixed{errors.New("not applied: " + strings.Join(p.ownerSentences(), "; ")),
+		return fixed{errors.New("not applied: " + strings.Join(p.OwnerSentences(), "; ")),
 			"commit the change (--patch prints it); or write it with --force, and commit it before the next sync"}
 	}
 	if !p.Forced || f.yes {
@@ -210,87 +163,32 @@ func (o *Options) mayApply(f *changing, p *proposal) error {
 	return nil
 }
 
-// maxAttempts bounds how often a change is written again after a conflict: the controllers write
-// the status of the object at the same time, in a busy rollout about once a second.
-const maxAttempts = 30
-
-// apply writes the change as a merge patch that holds for the version of the object that was read.
-// After a conflict it reads the object again, and writes only if the change is still the one that
-// was shown.
-func (o *Options) apply(ctx context.Context, of operand, p *proposal) error {
+// apply writes the change. After a conflict it is written only if it is still the one that was
+// shown.
+func (o *Options) apply(ctx context.Context, of operand, p *proposed) error {
 	c, err := o.Client()
 	if err != nil {
 		return err
 	}
-	for range maxAttempts {
-		body := p.Change.Patch()
-		body["metadata"] = map[string]any{"resourceVersion": of.object.GetResourceVersion()}
-		data, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		err = c.Patch(ctx, of.object, client.RawPatch(types.MergePatchType, data), client.FieldOwner(FieldManager))
-		if !apierrors.IsConflict(err) {
-			return err
-		}
-		if err := o.get(ctx, of.object, of.name); err != nil {
-			return err
-		}
-		now, err := of.compute()
-		if err != nil {
-			return refusal(err)
-		}
-		if !p.SameFields(now) {
-			return fixed{fmt.Errorf("not applied: %s %s/%s was changed meanwhile: %s", p.Kind, p.Namespace, p.Name, strings.Join(fieldLines(now), "; ")), "run the command again"}
-		}
+	w := proposal.Write{Client: c, Manager: FieldManager, Object: of.object, Compute: of.compute,
+		Read: func(ctx context.Context) error { return o.get(ctx, of.object, of.name) }}
+	err = w.Apply(ctx, p.Change)
+	switch {
+	case errors.As(err, new(*proposal.ChangedError)):
+		return fixed{err, "run the command again"}
+	case errors.As(err, new(*proposal.BusyError)):
+		return fixed{err, "run the command again, or use the line of kubectl"}
 	}
-	return fixed{fmt.Errorf("not applied: %s %s/%s changed at every one of %d attempts", p.Kind, p.Namespace, p.Name, maxAttempts), "run the command again, or use the line of kubectl"}
-}
-
-// fieldLines returns a line for each field: its path, the present value and the next one.
-func fieldLines(c *operation.Change) []string {
-	var lines []string
-	for _, f := range c.Fields {
-		lines = append(lines, fmt.Sprintf("%s: %s -> %s", f.Path, valueText(f.Old), valueText(f.New)))
-	}
-	return lines
-}
-
-func valueText(value any) string {
-	switch v := value.(type) {
-	case nil:
-		return "(not set)"
-	case string:
-		return v
-	}
-	data, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Sprint(value)
-	}
-	return string(data)
-}
-
-func (p *proposal) ownerSentences() []string {
-	var sentences []string
-	for _, owner := range p.Owners {
-		sentence := fmt.Sprintf("%s owns %s (field manager %s", owner.Tool, owner.Field, owner.Manager)
-		for _, origin := range p.Origins {
-			if origin.Tool == owner.Tool {
-				sentence += ", " + origin.Object
-			}
-		}
-		sentences = append(sentences, sentence+"), and its next sync sets the field back to the value in Git")
-	}
-	return sentences
+	return refusal(err)
 }
 
 // heading is the first line about a change.
-func (p *proposal) heading() string {
+func (p *proposed) heading() string {
 	return fmt.Sprintf("%s of %s %s/%s (%s)\n", p.Operation, p.Kind, p.Namespace, p.Name, p.State)
 }
 
-func (p *proposal) effectText(out *strings.Builder) {
-	for _, line := range fieldLines(p.Change) {
+func (p *proposed) effectText(out *strings.Builder) {
+	for _, line := range proposal.FieldLines(p.Change) {
 		fmt.Fprintf(out, "  %s\n", line)
 	}
 	fmt.Fprintln(out, "\neffect:")
@@ -303,15 +201,15 @@ func (p *proposal) effectText(out *strings.Builder) {
 }
 
 // text returns the proposal for a person.
-func (p *proposal) text() string { return p.details() + "\nnothing was written; --apply writes it\n" }
+func (p *proposed) text() string { return p.details() + "\nnothing was written; --apply writes it\n" }
 
 // details returns all that a person needs to decide.
-func (p *proposal) details() string {
+func (p *proposed) details() string {
 	var out strings.Builder
 	out.WriteString(p.heading())
 	p.effectText(&out)
 	p.rightsText(&out)
-	if sentences := p.ownerSentences(); len(sentences) > 0 {
+	if sentences := p.OwnerSentences(); len(sentences) > 0 {
 		fmt.Fprintln(&out, "\nowner (--apply needs --force):")
 		for _, sentence := range sentences {
 			out.WriteString(hanging(p.width, sentence+"."))
@@ -320,7 +218,7 @@ func (p *proposal) details() string {
 		fmt.Fprintf(&out, "\nowner:\n  %s %s applies this object, and does not own these fields.\n", p.Origins[0].Tool, p.Origins[0].Object)
 	}
 	fmt.Fprintf(&out, "\nkubectl:\n  %s\n", p.Kubectl)
-	manifest, err := manifestText(p.Change)
+	manifest, err := proposal.Part(p.Change)
 	if err == nil {
 		fmt.Fprintf(&out, "\ncommit:\n%s", indent(manifest))
 	}
@@ -328,7 +226,7 @@ func (p *proposal) details() string {
 }
 
 // appliedText returns what was written, for a person.
-func (p *proposal) appliedText() string {
+func (p *proposed) appliedText() string {
 	var out strings.Builder
 	out.WriteString(p.heading())
 	p.effectText(&out)
@@ -339,7 +237,7 @@ func (p *proposal) appliedText() string {
 	return out.String()
 }
 
-func (p *proposal) rightsText(out *strings.Builder) {
+func (p *proposed) rightsText(out *strings.Builder) {
 	fmt.Fprintf(out, "\nrights in namespace %s (%s):\n", p.Namespace, p.verdict())
 	var rows [][]string
 	for _, right := range p.Rights {
@@ -377,7 +275,7 @@ func (o *Options) width() int {
 const pipeWidth = 100
 
 // verdict says whether the user has all rights.
-func (p *proposal) verdict() string {
+func (p *proposed) verdict() string {
 	switch missing := operation.Missing(p.Rights); {
 	case p.unknownRights != nil:
 		return "it is not known whether you may do this"

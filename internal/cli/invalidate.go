@@ -49,7 +49,7 @@ type needs.
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: o.completeNames(&v1alpha1.DistributionSet{}, 1),
 	}
-	var wanted operation.Invalidation
+	wanted := operation.Request{Verb: operation.VerbInvalidate}
 	kind := addType(c, "what happens to rollouts and to devices that have started: None, Soft or Force")
 	c.Flags().StringVar(&wanted.Reason, "reason", "", "a text for people that says why, at most 256 characters")
 	c.Flags().BoolVar(&wanted.DeleteRollouts, "delete-rollouts", false, "with --type Force: also delete the rollouts of the set")
@@ -82,17 +82,16 @@ type needs.
 
 // invalidate carries out an invalidation. The effect is computed once, and only if a person waits
 // for it: to read all targets of a large fleet takes time, and a stop must not wait for that.
-func (o *Options) invalidate(ctx context.Context, f *changing, name string, wanted operation.Invalidation) error {
+func (o *Options) invalidate(ctx context.Context, f *changing, name string, wanted operation.Request) error {
 	set := &v1alpha1.DistributionSet{}
-	const isFinal = "An invalidation is final: the set is never valid again, also if it is deleted and created again."
 	showsEffect := !f.patch && (!f.apply || f.asks(wanted.Cancellation))
 	return o.change(ctx, f, operand{object: set, name: name, compute: func() (*operation.Change, error) {
-		change, err := operation.Invalidate(set, wanted)
+		change, err := wanted.On(set, o.Now())
 		if err != nil {
 			return nil, err
 		}
 		if !showsEffect {
-			change.Effect = []string{"status.invalidation of the set counts what is affected.", isFinal}
+			change.Effect = append([]string{"status.invalidation of the set counts what is affected."}, change.Effect...)
 			return change, nil
 		}
 		showsEffect = false
@@ -100,7 +99,7 @@ func (o *Options) invalidate(ctx context.Context, f *changing, name string, want
 		if err != nil {
 			return nil, err
 		}
-		change.Effect = append(preview.Sentences(wanted.Cancellation), isFinal)
+		change.Effect = append(preview.Sentences(wanted.Cancellation), change.Effect...)
 		change.Targets = preview.Affected(wanted.Cancellation)
 		return change, nil
 	}})

@@ -10,13 +10,15 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/operation"
 )
 
 // rolloutOperation returns a command that changes one rollout.
-func (o *Options) rolloutOperation(c *cobra.Command, compute func(*v1alpha1.Rollout) (*operation.Change, error)) *cobra.Command {
+func (o *Options) rolloutOperation(c *cobra.Command, request func() operation.Request) *cobra.Command {
 	c.Args = cobra.ExactArgs(1)
 	c.ValidArgsFunction = o.completeNames(&v1alpha1.Rollout{}, 1)
 	c.Long += "\n\n" + howToChange
@@ -25,14 +27,14 @@ func (o *Options) rolloutOperation(c *cobra.Command, compute func(*v1alpha1.Roll
 		f.addYes(c)
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return o.change(c.Context(), f, rolloutOperand(withoutKind(args[0], rolloutKinds), compute))
+		return o.change(c.Context(), f, o.operandOf(&v1alpha1.Rollout{}, withoutKind(args[0], rolloutKinds), request()))
 	}
 	return c
 }
 
-func rolloutOperand(name string, compute func(*v1alpha1.Rollout) (*operation.Change, error)) operand {
-	r := &v1alpha1.Rollout{}
-	return operand{object: r, name: name, compute: func() (*operation.Change, error) { return compute(r) }}
+// operandOf returns the operand of a request. The object is empty, and is read later.
+func (o *Options) operandOf(object client.Object, name string, request operation.Request) operand {
+	return operand{object: object, name: name, compute: func() (*operation.Change, error) { return request.On(object, o.Now()) }}
 }
 
 // Names of kinds before a slash, as kubectl takes them.
@@ -75,11 +77,11 @@ the rollout.`,
 	hash := c.Flags().String("hash", "", "hash of the plan that you have reviewed, or its first 12 digits or more")
 	withdraw := c.Flags().Bool("withdraw", false, "remove the approval, before the start")
 	exclude(c, "hash", "withdraw")
-	return o.rolloutOperation(c, func(r *v1alpha1.Rollout) (*operation.Change, error) {
+	return o.rolloutOperation(c, func() operation.Request {
 		if *withdraw {
-			return operation.WithdrawApproval(r)
+			return operation.Request{Verb: operation.VerbWithdrawApproval}
 		}
-		return operation.Approve(r, *hash)
+		return operation.Request{Verb: operation.VerbApprove, PlanHash: *hash}
 	})
 }
 
@@ -94,7 +96,7 @@ func newStartCommand(o *Options) *cobra.Command {
   # Start
   kubectl goshawk start firmware-2-1 --apply`,
 	}
-	return o.rolloutOperation(c, operation.Start)
+	return o.rolloutOperation(c, func() operation.Request { return operation.Request{Verb: operation.VerbStart} })
 }
 
 func newPauseCommand(o *Options) *cobra.Command {
@@ -112,7 +114,7 @@ groups. Devices that have started continue.`,
 
   # Pause an auto-assignment
   kubectl goshawk pause autoassignment/latest --apply`,
-	}, operation.Pause, operation.PauseAutoAssignment)
+	}, operation.VerbPause)
 }
 
 func newResumeCommand(o *Options) *cobra.Command {
@@ -129,21 +131,21 @@ automatic pauses it ends the one that status.pausedAt names, and no later one.`,
 
   # Resume an auto-assignment
   kubectl goshawk resume autoassignment/latest --apply`,
-	}, func(r *v1alpha1.Rollout) (*operation.Change, error) { return operation.Resume(r, o.Now()) }, operation.ResumeAutoAssignment)
+	}, operation.VerbResume)
 }
 
 // pauseOrResume returns a command for rollouts and auto-assignments.
-func (o *Options) pauseOrResume(c *cobra.Command, ofRollout func(*v1alpha1.Rollout) (*operation.Change, error), ofAuto func(*v1alpha1.AutoAssignment) (*operation.Change, error)) *cobra.Command {
+func (o *Options) pauseOrResume(c *cobra.Command, verb operation.Verb) *cobra.Command {
 	c.Args = cobra.ExactArgs(1)
 	c.ValidArgsFunction = o.completeNames(&v1alpha1.Rollout{}, 1)
 	c.Long += "\n\n" + howToChange
 	f := addChanging(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if !isOfKind(args[0], autoAssignmentKinds) {
-			return o.change(c.Context(), f, rolloutOperand(withoutKind(args[0], rolloutKinds), ofRollout))
+		request := operation.Request{Verb: verb}
+		if isOfKind(args[0], autoAssignmentKinds) {
+			return o.change(c.Context(), f, o.operandOf(&v1alpha1.AutoAssignment{}, withoutKind(args[0], autoAssignmentKinds), request))
 		}
-		a := &v1alpha1.AutoAssignment{}
-		return o.change(c.Context(), f, operand{object: a, name: withoutKind(args[0], autoAssignmentKinds), compute: func() (*operation.Change, error) { return ofAuto(a) }})
+		return o.change(c.Context(), f, o.operandOf(&v1alpha1.Rollout{}, withoutKind(args[0], rolloutKinds), request))
 	}
 	return c
 }
@@ -164,7 +166,7 @@ succeeded: spec.advance. It ends no pause.`,
   kubectl goshawk advance firmware-2-1 --to rest --patch`,
 	}
 	to := c.Flags().String("to", "", "name of the last group to open (default: the next one)")
-	return o.rolloutOperation(c, func(r *v1alpha1.Rollout) (*operation.Change, error) { return operation.Advance(r, *to, o.Now()) })
+	return o.rolloutOperation(c, func() operation.Request { return operation.Request{Verb: operation.VerbAdvance, To: *to} })
 }
 
 func newRetryCommand(o *Options) *cobra.Command {
@@ -184,8 +186,8 @@ of them. A finished rollout is running again.`,
 	}
 	codes := c.Flags().StringSlice("code", nil, "only failures with this code; may be repeated")
 	messages := c.Flags().StringArray("message", nil, "only failures without a code and with this message; may be repeated")
-	return o.rolloutOperation(c, func(r *v1alpha1.Rollout) (*operation.Change, error) {
-		return operation.Retry(r, *codes, *messages, o.Now())
+	return o.rolloutOperation(c, func() operation.Request {
+		return operation.Request{Verb: operation.VerbRetry, Codes: *codes, Messages: *messages}
 	})
 }
 
@@ -208,7 +210,7 @@ rollout, auto-assignment and assignment of the set.`,
   kubectl goshawk stop firmware-2-1 --type Force --apply`,
 	}
 	kind := addType(c, "what happens to devices that have started: None, Soft or Force (default: spec.stopCancellation)")
-	return o.rolloutOperation(c, func(r *v1alpha1.Rollout) (*operation.Change, error) { return operation.Stop(r, kind.value) })
+	return o.rolloutOperation(c, func() operation.Request { return operation.Request{Verb: operation.VerbStop, Cancellation: kind.value} })
 }
 
 // cancellationFlag is the value of --type.
@@ -222,7 +224,11 @@ func addType(c *cobra.Command, usage string) *cancellationFlag {
 }
 
 func typeNames() []string {
-	return []string{string(v1alpha1.CancellationNone), string(v1alpha1.CancellationSoft), string(v1alpha1.CancellationForce)}
+	var names []string
+	for _, c := range cancellation.Types {
+		names = append(names, string(c))
+	}
+	return names
 }
 
 func (f *cancellationFlag) String() string { return string(f.value) }
@@ -248,7 +254,7 @@ func newHoldCommand(o *Options) *cobra.Command {
 
   # The YAML for a commit
   kubectl goshawk hold gw-09 gw-10 --patch`,
-	}, operation.Hold)
+	}, operation.VerbHold)
 }
 
 func newReleaseCommand(o *Options) *cobra.Command {
@@ -258,19 +264,18 @@ func newReleaseCommand(o *Options) *cobra.Command {
 		Long:  `Ends the hold of targets: spec.hold.`,
 		Example: `  # Release one device
   kubectl goshawk release gw-09 --apply`,
-	}, operation.Release)
+	}, operation.VerbRelease)
 }
 
 // targetOperation returns a command that changes targets, one after the other.
-func (o *Options) targetOperation(c *cobra.Command, compute func(*v1alpha1.Target) (*operation.Change, error)) *cobra.Command {
+func (o *Options) targetOperation(c *cobra.Command, verb operation.Verb) *cobra.Command {
 	c.Args = cobra.MinimumNArgs(1)
 	c.ValidArgsFunction = o.completeNames(&v1alpha1.Target{}, 0)
 	c.Long += "\n\n" + howToChange
 	f := addChanging(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return o.changeEach(c.Context(), f, args, func(name string) operand {
-			t := &v1alpha1.Target{}
-			return operand{object: t, name: withoutKind(name, targetKinds), compute: func() (*operation.Change, error) { return compute(t) }}
+			return o.operandOf(&v1alpha1.Target{}, withoutKind(name, targetKinds), operation.Request{Verb: verb})
 		})
 	}
 	return c

@@ -95,9 +95,6 @@ type InvalidationType struct {
 	Rights         []operation.Right     `json:"rights"`
 }
 
-// Cancellations are the types of an invalidation, the weakest first.
-var Cancellations = []v1alpha1.Cancellation{v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce}
-
 // Effects in the table, in addition to those of package cancellation.
 const (
 	noChange      = "no change"
@@ -134,7 +131,7 @@ func NewInvalidationPreview(set *v1alpha1.DistributionSet, deleteRollouts bool, 
 		sources: map[types.UID][3]cancellation.Effect{}, pending: map[[3]cancellation.Effect]int32{}}
 	p.result = Invalidation{Namespace: set.Namespace, Set: set.Name, Release: releaseOf(set), Invalidated: operation.Invalidated(set),
 		Rollouts: []AffectedRollout{}, AutoAssignments: []AffectedAutoAssignment{}, Assignments: []string{}}
-	for _, c := range Cancellations {
+	for _, c := range cancellation.Types {
 		t := InvalidationType{Cancellation: c, DeleteRollouts: deleteRollouts && cancellation.Of(c).DeleteRollouts}
 		t.Rights = operation.InvalidationRights(set.Name, c, t.DeleteRollouts)
 		p.result.Types = append(p.result.Types, t)
@@ -197,7 +194,7 @@ func (p *InvalidationPreview) AddAutoAssignment(a *v1alpha1.AutoAssignment) {
 	}
 	state := cmp.Or(a.Status.State, v1alpha1.AutoAssignmentReady)
 	var cells [3]string
-	for i, c := range Cancellations {
+	for i, c := range cancellation.Types {
 		cells[i] = cancellation.Of(c).AutoAssignments.String()
 		if state == v1alpha1.AutoAssignmentStopped {
 			cells[i] = noChange
@@ -224,7 +221,7 @@ func (p *InvalidationPreview) AddRollout(r *v1alpha1.Rollout) {
 	}
 	var effects [3]cancellation.Effect
 	var cells [3]string
-	for i, c := range Cancellations {
+	for i, c := range cancellation.Types {
 		effect, deletes := rollout.InvalidationEffect(r, p.invalid(c))
 		effects[i], cells[i] = effect, effect.String()
 		switch {
@@ -322,7 +319,7 @@ func (p *InvalidationPreview) isCarriedOut(t *v1alpha1.Target) bool {
 func (p *InvalidationPreview) addAction(t *v1alpha1.Target, a *v1alpha1.Action) {
 	effects, isOfRollout := p.sources[a.Source.UID]
 	var cells [3]string
-	for i, c := range Cancellations {
+	for i, c := range cancellation.Types {
 		cells[i] = p.effectOnAction(t, a, c, effects[i], isOfRollout)
 	}
 	stage, order := stageOf(a)

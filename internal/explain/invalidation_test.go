@@ -124,7 +124,7 @@ func (w *invalidationWorld) invalidate(c v1alpha1.Cancellation, deleteRollouts b
 // TestInvalidationPreviewIsTheResultForActions compares the preview with what the device API and
 // the controllers do to each action: package offer applies what is pending.
 func TestInvalidationPreviewIsTheResultForActions(t *testing.T) {
-	for _, kind := range Cancellations {
+	for _, kind := range cancellation.Types {
 		w := newInvalidationWorld()
 		want := map[string]int32{}
 		preview := w.preview(false)
@@ -198,7 +198,7 @@ func TestInvalidationPreviewIsTheResultForRollouts(t *testing.T) {
 	}
 	for state, edit := range edits {
 		hasPlan := state != v1alpha1.RolloutCreating // without a plan no device has an action, and every stop is at once
-		for _, kind := range Cancellations {
+		for _, kind := range cancellation.Types {
 			for _, deletes := range []bool{false, true} {
 				w := newInvalidationWorld()
 				member := w.target("rollout", v1alpha1.ActionDownloading)
@@ -246,7 +246,7 @@ func effectOfPlan(before *v1alpha1.Rollout, plan *rollout.Plan) string {
 
 // TestInvalidationPreviewIsTheResultForAutoAssignments compares the preview with the next plan.
 func TestInvalidationPreviewIsTheResultForAutoAssignments(t *testing.T) {
-	for _, kind := range Cancellations {
+	for _, kind := range cancellation.Types {
 		w := newInvalidationWorld()
 		preview := w.preview(false)
 		w.invalidate(kind, false)

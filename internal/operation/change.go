@@ -95,6 +95,12 @@ func (c *Change) Manifest() map[string]any {
 	return part
 }
 
+// Resource returns how kubectl names the kind of the object: in full, because other groups have
+// rollouts too.
+func (c *Change) Resource() string {
+	return strings.ToLower(c.Kind) + "s." + v1alpha1.GroupVersion.Group
+}
+
 // SameFields reports whether another change, computed from a newer version of the object, has the
 // same old and new values. Then what was shown of this change also holds for the other one.
 func (c *Change) SameFields(other *Change) bool {

@@ -421,6 +421,8 @@ func Stop(r *v1alpha1.Rollout, kind v1alpha1.Cancellation) (*Change, error) {
 	kind = cmp.Or(kind, present)
 	applied, isStopped := rollout.StopOf(r)
 	switch {
+	case !isType(kind):
+		return nil, refuse(r, operation, noType(kind), chooseType)
 	case isStopped && !cancellation.Stronger(kind, applied):
 		return nil, refuse(r, operation, fmt.Sprintf("it was stopped with %s already", applied), raiseFix(r, applied))
 	case !isStopped && rollout.IsStopped(r):

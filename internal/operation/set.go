@@ -5,6 +5,7 @@ package operation
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -31,6 +32,13 @@ func Invalidated(set *v1alpha1.DistributionSet) string {
 	return words
 }
 
+func isType(c v1alpha1.Cancellation) bool { return slices.Contains(cancellation.Types, c) }
+
+// noType says that there is no such cancellation, and chooseType what to do.
+func noType(c v1alpha1.Cancellation) string { return fmt.Sprintf("there is no type %q", c) }
+
+const chooseType = "choose None, Soft or Force"
+
 // Invalidation is what the operation Invalidate asks for.
 type Invalidation struct {
 	Cancellation   v1alpha1.Cancellation
@@ -39,8 +47,8 @@ type Invalidation struct {
 	Reason string
 }
 
-// Invalidate invalidates a set, which is final. Its effect depends on everything that uses the set:
-// explain.Invalidation has it.
+// Invalidate invalidates a set, which is final. The rest of its effect depends on everything that
+// uses the set: explain.Invalidation has it.
 func Invalidate(set *v1alpha1.DistributionSet, wanted Invalidation) (*Change, error) {
 	const operation = "invalidate"
 	object := "set " + set.Namespace + "/" + set.Name
@@ -51,6 +59,8 @@ func Invalidate(set *v1alpha1.DistributionSet, wanted Invalidation) (*Change, er
 		return nil, &Refusal{operation, object, "it was " + invalidated, "an invalidation is not repeatable; to cancel more firmly on devices, stop its rollouts: `kubectl goshawk stop ROLLOUT --type Force`"}
 	case wanted.DeleteRollouts && !cancellation.Of(wanted.Cancellation).DeleteRollouts:
 		return nil, &Refusal{operation, object, fmt.Sprintf("--delete-rollouts does not go with --type %s", wanted.Cancellation), "choose --type Force, or leave --delete-rollouts out"}
+	case !isType(wanted.Cancellation):
+		return nil, &Refusal{operation, object, noType(wanted.Cancellation), chooseType}
 	}
 	c := &Change{Operation: operation, Kind: "DistributionSet", Namespace: set.Namespace, Name: set.Name,
 		State: fmt.Sprintf("%s %s (%s)", set.Spec.Name, set.Spec.Version, set.Spec.Type)}
@@ -63,5 +73,6 @@ func Invalidate(set *v1alpha1.DistributionSet, wanted Invalidation) (*Change, er
 	}
 	c.needs(InvalidationRights(set.Name, wanted.Cancellation, wanted.DeleteRollouts)...)
 	c.Forced = cancellation.Of(wanted.Cancellation).StartedActions == cancellation.Close
+	c.says("An invalidation is final: the set is never valid again, also if it is deleted and created again.")
 	return c, nil
 }

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/cancellation"
 	"github.com/goshawk-dev/goshawk/internal/cli"
 	"github.com/goshawk-dev/goshawk/internal/devicesim"
 	"github.com/goshawk-dev/goshawk/internal/explain"
@@ -34,7 +35,7 @@ func plugin(t *testing.T, w *world.World, args ...string) string {
 // The preview of an invalidation says what the controllers then do, for each type.
 func TestPreviewOfAnInvalidationIsItsResult(t *testing.T) {
 	t.Parallel()
-	for _, kind := range explain.Cancellations {
+	for _, kind := range cancellation.Types {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			w := world.New(t)
