@@ -80,7 +80,7 @@ allow internal/schema "$mod/config/crd" k8s.io/apiextensions-apiserver k8s.io/ap
 allow internal/manifest "$api" k8s.io/apimachinery go.yaml.in/yaml/v3 sigs.k8s.io/yaml
 allow internal/cli "$api" "${rules[@]}" "$mod/internal/decode" "$mod/internal/operation" "$mod/internal/proposal" "$mod/internal/fleet" "$mod/internal/explain" "$mod/internal/progress" "$mod/internal/schema" "$mod/internal/manifest" \
 	sigs.k8s.io/kustomize github.com/spf13 github.com/go-logr/logr golang.org/x/term k8s.io/api k8s.io/apimachinery k8s.io/cli-runtime k8s.io/client-go sigs.k8s.io/controller-runtime sigs.k8s.io/yaml
-allow internal/console "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/proposal" "$mod/internal/fleet" "$mod/internal/fleetcounts" "$mod/internal/explain" github.com/go-logr/logr k8s.io/api k8s.io/apimachinery sigs.k8s.io/controller-runtime/pkg/client
+allow internal/console "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/proposal" "$mod/internal/fleet" "$mod/internal/fleetcounts" "$mod/internal/explain" github.com/go-logr/logr golang.org/x/net/netutil golang.org/x/sync/errgroup k8s.io/api k8s.io/apimachinery sigs.k8s.io/controller-runtime/pkg/client
 allow internal/console/login "$api" "$mod/internal/text" "$mod/internal/console" github.com/coreos/go-oidc/v3/oidc golang.org/x/oauth2 golang.org/x/sync/singleflight github.com/go-logr/logr k8s.io/api/authorization/v1 k8s.io/apimachinery/pkg k8s.io/client-go/rest k8s.io/utils/lru sigs.k8s.io/controller-runtime/pkg/client
 allow internal/notification "$api" "$mod/internal/text" k8s.io/apimachinery/pkg
 allow internal/notification/webhook "$mod/internal/notification" "$mod/internal/text" github.com/cloudevents/sdk-go/v2 golang.org/x/net/http/httpguts

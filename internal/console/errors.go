@@ -84,6 +84,9 @@ func loading(kind Kind, objects int) error {
 	}
 }
 
+// errInterrupted is the error of a page that another request was making when it ended.
+var errInterrupted = errors.New("the page was not finished")
+
 // redirect is returned by a page that sends the browser to another path of the console.
 type redirect struct{ path string }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/text"
@@ -95,12 +94,26 @@ func timeElement(at any, now time.Time) template.HTML {
 	relative := "just now"
 	switch d := now.Sub(t); {
 	case d >= time.Second:
-		relative = duration.HumanDuration(d) + " ago"
+		relative = briefly(d) + " ago"
 	case d <= -time.Second:
-		relative = "in " + duration.HumanDuration(-d)
+		relative = "in " + briefly(-d)
 	}
 	t = t.UTC()
 	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05 UTC"), relative)) //nolint:gosec // has no text of others
+}
+
+// briefly returns a duration with one unit, as the script of the page does.
+func briefly(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	default:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
 }
 
 // Badge is a state with its tone.

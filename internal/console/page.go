@@ -3,6 +3,8 @@
 
 package console
 
+import "time"
+
 // page is a page of the console.
 type page struct {
 	// pattern is the pattern of net/http, such as "GET /rollouts/{namespace}/{name}". With the
@@ -13,6 +15,8 @@ type page struct {
 	template string
 	// nav is the name in the navigation, of the page of a list.
 	nav string
+	// key is the key that opens the page of a list after the key g.
+	key string
 	// section is the path of the page in the navigation that this page belongs to.
 	section string
 	// kinds are the kinds that the page shows. The page is shown only if the viewer may see the
@@ -33,6 +37,9 @@ type content struct {
 	Title string
 	// Data is what the template shows: exported types, which are .Data there.
 	Data any
+	// ChangesAt is when the page changes although its objects do not, such as when a window opens.
+	// An open page is made again then. Zero: never.
+	ChangesAt time.Time
 	// Status is the status of the response. Zero: 200.
 	Status int
 }

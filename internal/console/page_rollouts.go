@@ -9,7 +9,7 @@ import (
 )
 
 var rolloutsPage = &page{
-	pattern: "GET /rollouts", template: "rollouts", nav: "Rollouts", section: "/rollouts",
+	pattern: "GET /rollouts", template: "rollouts", nav: "Rollouts", key: "r", section: "/rollouts",
 	kinds: []Kind{Rollouts},
 	load:  loadRollouts,
 }

@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,12 +48,12 @@ type made struct {
 	title, section string
 	status         int
 	main           template.HTML
-	// tag is the ETag of main.
-	tag string
 	// kinds and namespace are what the page shows: it is updated after a change of them.
 	kinds     []Kind
 	namespace string
+	version   uint64
 	live      bool
+	changesAt time.Time
 }
 
 // mainView is what the template of a page sees.
@@ -101,6 +102,7 @@ func (s *Server) makePage(r *request, p *page) (*made, error) {
 		v.Token, v.Viewer = r.viewer.formToken(), r.viewer.displayName()
 	}
 	m := &made{title: c.Title, section: p.section, status: http.StatusOK, kinds: p.kinds, namespace: r.namespace(), live: !p.personal && len(p.kinds) > 0}
+	m.changesAt = c.ChangesAt
 	if c.Status != 0 {
 		m.status = c.Status
 	}
@@ -113,23 +115,36 @@ func (s *Server) makePage(r *request, p *page) (*made, error) {
 		return nil, fmt.Errorf("template %s: %w", p.template, err)
 	}
 	m.main = template.HTML(out.String()) //nolint:gosec // the output of a template, which has escaped its data
-	sum := sha256.Sum256(out.Bytes())
-	m.tag = `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 	return m, nil
 }
 
 // frameView is what the frame of a page sees.
 type frameView struct {
 	Title, Instance, Section string
-	Live                     bool
-	Main                     template.HTML
-	Nav                      []navEntry
-	Viewer                   *Viewer
-	Query                    string
-	Contact                  Contact
-	Now                      time.Time
+	// Live pages are updated after a change of the Kinds in Namespace.
+	Live      bool
+	Kinds     []Kind
+	Namespace string
+	Version   uint64
+	Main      template.HTML
+	Nav       []navEntry
+	Viewer    *Viewer
+	Query     string
+	Contact   Contact
+	Now       time.Time
+	// ChangesAt is content.ChangesAt as in RFC 3339. Empty: it changes only if its objects do.
+	ChangesAt string
 	// Retry is the number of seconds after which the page asks again. Zero: it does not.
 	Retry int
+}
+
+// KindNames returns the kinds with commas.
+func (v *frameView) KindNames() string {
+	names := make([]string, len(v.Kinds))
+	for i, kind := range v.Kinds {
+		names[i] = string(kind)
+	}
+	return strings.Join(names, ",")
 }
 
 // ViewerName returns the name of the viewer for the header.
@@ -140,28 +155,30 @@ func (v *frameView) Age(at any) template.HTML { return timeElement(at, v.Now) }
 
 type navEntry struct {
 	Name, Path string
-	Current    bool
+	// Key opens the page after the key g.
+	Key     string
+	Current bool
 }
 
 func (s *Server) nav(section string) []navEntry {
 	var entries []navEntry
 	for _, p := range s.pages {
 		if p.nav != "" {
-			entries = append(entries, navEntry{Name: p.nav, Path: p.section, Current: p.section == section})
+			entries = append(entries, navEntry{Name: p.nav, Path: p.section, Key: p.key, Current: p.section == section})
 		}
 	}
 	return entries
 }
 
-// write writes a page, with its frame or as the part that the script of an open page asks for.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, viewer *Viewer, m *made) {
-	s.writeFrame(w, r, m, &frameView{Title: m.title, Section: m.section, Live: m.live, Main: m.main, Viewer: viewer})
-}
-
+// writeFrame writes a page, with its frame or as the part that the script of an open page asks for.
+// A part that the script has already is not sent again.
 func (s *Server) writeFrame(w http.ResponseWriter, r *http.Request, m *made, v *frameView) {
 	v.Instance, v.Contact, v.Now = s.instance, s.o.Source.Contact(), s.o.Now()
-	name := "frame"
-	if r.Header.Get(partHeader) != "" {
+	if !m.changesAt.IsZero() {
+		v.ChangesAt = m.changesAt.UTC().Format(time.RFC3339)
+	}
+	name, isPart := "frame", r.Header.Get(partHeader) != ""
+	if isPart {
 		name = "part"
 	} else {
 		v.Nav = s.nav(v.Section)
@@ -175,6 +192,16 @@ func (s *Server) writeFrame(w http.ResponseWriter, r *http.Request, m *made, v *
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Add("Vary", partHeader)
+	if isPart {
+		sum := sha256.Sum256(out.Bytes())
+		tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+		w.Header().Set("ETag", tag)
+		w.Header().Set("X-Goshawk-Version", strconv.FormatUint(v.Version, 10))
+		if m.status == http.StatusOK && r.Header.Get("If-None-Match") == tag {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
 	w.WriteHeader(m.status)
 	_, _ = w.Write(out.Bytes())
 }

@@ -25,8 +25,8 @@ type request struct {
 	index  *fleet.Index
 	source Source
 	now    time.Time
-	// viewer may influence a page only if the page is personal: other pages are shared between all
-	// viewers who may see the same.
+	// viewer is nil unless the page is personal: other pages are shared between all viewers who may
+	// see the same.
 	viewer *Viewer
 	// url is the address of the page: the path and the query.
 	url *url.URL

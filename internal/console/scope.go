@@ -10,12 +10,17 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // mostNamespaces is the maximum number of namespaces whose rights are asked for one by one for a
 // page. A viewer who may list a kind in all namespaces sees all of them.
 const mostNamespaces = 500
+
+// questionsAtATime is the maximum number of questions about rights that a page sends at a time.
+const questionsAtATime = 8
 
 // scope is what a viewer may see on a page: the namespaces for each kind of the page.
 type scope struct {
@@ -26,8 +31,10 @@ type scope struct {
 
 // kindScope is what a viewer may see of a kind.
 type kindScope struct {
-	// names are the namespaces, sorted.
+	// names are the namespaces, sorted. all is true if the viewer may see all namespaces, so that a
+	// new one is seen as well.
 	names []string
+	all   bool
 	// problems are the reasons why others are not shown, by namespace.
 	problems map[string]*problem
 	// whole is the reason why nothing is shown. nil: something is shown.
@@ -73,13 +80,13 @@ func (s scope) key() string {
 
 // scopeOf returns what a viewer may see on a page. wanted is the namespace of the address; empty:
 // all.
-func (s *Server) scopeOf(ctx context.Context, v *Viewer, p *page, wanted string) scope {
+func (s *Server) scopeOf(ctx context.Context, v *Viewer, kinds []Kind, wanted string) scope {
 	found := scope{kinds: map[Kind]*kindScope{}}
 	candidates := []string{wanted}
 	if wanted == "" {
 		candidates = s.o.Source.Index().Namespaces()
 	}
-	for i, kind := range p.kinds {
+	for i, kind := range kinds {
 		k := s.scopeOfKind(ctx, v, kind, wanted, candidates)
 		found.kinds[kind] = k
 		if i > 0 && k.whole != nil {
@@ -96,7 +103,7 @@ func (s *Server) scopeOf(ctx context.Context, v *Viewer, p *page, wanted string)
 
 func (s *Server) scopeOfKind(ctx context.Context, v *Viewer, kind Kind, wanted string, candidates []string) *kindScope {
 	k := &kindScope{problems: map[string]*problem{}}
-	all, err := v.Authorizer.May(ctx, Access{Verb: "list", Resource: kind})
+	everywhere, err := v.Authorizer.May(ctx, Access{Verb: "list", Resource: kind})
 	if err != nil {
 		k.whole = rightsUnknown(err)
 		return k
@@ -104,32 +111,53 @@ func (s *Server) scopeOfKind(ctx context.Context, v *Viewer, kind Kind, wanted s
 	if k.whole = s.readingProblem(kind, wanted); k.whole != nil {
 		return k
 	}
-	reason := all.Reason
-	for i, namespace := range candidates {
-		if p := s.readingProblem(kind, namespace); p != nil {
-			k.problems[namespace] = p
-			continue
-		}
-		if !all.Allowed && i < mostNamespaces {
-			d, err := v.Authorizer.May(ctx, Access{Verb: "list", Resource: kind, Namespace: namespace})
-			if err != nil {
-				k.problems[namespace] = rightsUnknown(err)
-				continue
-			}
-			if !d.Allowed {
-				reason = d.Reason
-				k.problems[namespace] = problemOf(forbidden(Access{Verb: "list", Resource: kind, Namespace: namespace}, v.displayName(), d.Reason))
-				continue
-			}
-		} else if !all.Allowed {
-			continue
-		}
-		k.names = append(k.names, namespace)
+	k.all = everywhere.Allowed
+	if k.all {
+		k.names = slices.Clone(candidates)
+	} else {
+		s.askRights(ctx, v, kind, candidates[:min(len(candidates), mostNamespaces)], k)
 	}
-	if len(k.names) == 0 && !all.Allowed {
-		k.whole = problemOf(forbidden(Access{Verb: "list", Resource: kind, Namespace: wanted}, v.displayName(), reason))
+	k.names = slices.DeleteFunc(k.names, func(namespace string) bool {
+		p := s.readingProblem(kind, namespace)
+		if p != nil {
+			k.problems[namespace] = p
+		}
+		return p != nil
+	})
+	if len(k.names) == 0 && !k.all {
+		k.whole = k.problems[wanted]
+		if k.whole == nil {
+			k.whole = problemOf(forbidden(Access{Verb: "list", Resource: kind, Namespace: wanted}, v.displayName(), everywhere.Reason))
+		}
 	}
 	return k
+}
+
+// askRights asks for the rights in each of the namespaces, several at a time.
+func (s *Server) askRights(ctx context.Context, v *Viewer, kind Kind, namespaces []string, k *kindScope) {
+	problems := make([]*problem, len(namespaces))
+	var asking errgroup.Group
+	asking.SetLimit(questionsAtATime)
+	for i, namespace := range namespaces {
+		asking.Go(func() error {
+			a := Access{Verb: "list", Resource: kind, Namespace: namespace}
+			switch d, err := v.Authorizer.May(ctx, a); {
+			case err != nil:
+				problems[i] = rightsUnknown(err)
+			case !d.Allowed:
+				problems[i] = problemOf(forbidden(a, v.displayName(), d.Reason))
+			}
+			return nil
+		})
+	}
+	_ = asking.Wait() // its functions return no errors
+	for i, namespace := range namespaces {
+		if problems[i] == nil {
+			k.names = append(k.names, namespace)
+		} else {
+			k.problems[namespace] = problems[i]
+		}
+	}
 }
 
 // readingProblem returns why the caches do not have the objects of a kind, or nil if they do.

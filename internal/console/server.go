@@ -5,7 +5,10 @@ package console
 
 import (
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -46,6 +49,10 @@ type Server struct {
 	instance string
 	handler  http.Handler
 	render   *renderer
+	hub      *hub
+	cache    *pageCache
+	// heartbeat is heartbeatInterval. Tests set it.
+	heartbeat time.Duration
 }
 
 // New returns a server.
@@ -53,9 +60,11 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, pages: pages(), instance: rand.Text(), render: newRenderer()}
+	s := &Server{o: o, pages: pages(), instance: rand.Text(), render: newRenderer(), hub: newHub(), cache: newPageCache(), heartbeat: heartbeatInterval}
+	o.Source.Watch(s.hub.note)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /static/", serveStatic)
+	mux.HandleFunc("GET /events", s.serveEvents)
 	for _, p := range s.pages {
 		mux.HandleFunc(p.pattern, func(w http.ResponseWriter, r *http.Request) { s.servePage(w, r, p) })
 	}
@@ -87,6 +96,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 	h.Set("Cache-Control", "no-store")
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // not all servers have one
 	switch {
 	case s.o.IsHost != nil && !s.o.IsHost(r.Host):
 		http.Error(w, "The console is not served under this name. Open the address that it printed.", http.StatusMisdirectedRequest)
@@ -120,6 +130,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request, p *page) {
 		s.serveProblem(w, r, nil, problemOf(err))
 		return
 	}
+	defer s.recover(w, r, viewer)
 	asked := &request{index: s.o.Source.Index(), source: s.o.Source, now: s.o.Now(), viewer: viewer, url: r.URL, http: r}
 	if strings.HasPrefix(p.pattern, "POST ") {
 		if err := readForm(w, asked); err != nil {
@@ -127,13 +138,39 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request, p *page) {
 			return
 		}
 	}
-	asked.scope = s.scopeOf(r.Context(), viewer, p, asked.namespace())
-	made, err := s.makePage(asked, p)
+	asked.scope = s.scopeOf(r.Context(), viewer, p.kinds, asked.namespace())
+	made, err := s.pageFor(asked, p)
 	if err != nil {
 		s.serveError(w, r, viewer, err)
 		return
 	}
-	s.write(w, r, viewer, made)
+	s.writeFrame(w, r, made, &frameView{Title: made.title, Section: made.section, Live: made.live, Kinds: made.kinds, Namespace: made.namespace, Version: made.version, Main: made.main, Viewer: viewer})
+}
+
+// pageFor returns a page: one that was made for another viewer who sees the same, unless it is
+// personal.
+func (s *Server) pageFor(r *request, p *page) (*made, error) {
+	version, flushes := s.hub.version(topicsOf(p.kinds, r.namespace()))
+	load := func() (*made, error) {
+		m, err := s.makePage(r, p)
+		if err == nil {
+			m.version = version
+		}
+		return m, err
+	}
+	if p.personal {
+		return load()
+	}
+	r.viewer = nil
+	return s.cache.get(r.context(), r.url.RequestURI()+"\n"+r.scope.key(), version, flushes, r.now, load)
+}
+
+// recover serves and logs a panic of a page: a fault of one page does not end the others.
+func (s *Server) recover(w http.ResponseWriter, r *http.Request, viewer *Viewer) {
+	if cause := recover(); cause != nil && cause != http.ErrAbortHandler { //nolint:errorlint // it is passed as it is
+		s.o.Log.Error(fmt.Errorf("%v", cause), "A page of the console ended in a panic", "path", r.URL.Path, "stack", string(debug.Stack()))
+		s.serveProblem(w, r, viewer, problemOf(errors.New("a fault of the program")))
+	}
 }
 
 // readForm reads the form of a POST, which has to be one of this session.

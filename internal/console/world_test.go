@@ -52,6 +52,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	w := &world{T: t, source: source, rights: &fakeRights{}, now: worldTime, login: &LoginError{Message: "You are not logged in.", Fix: "Log in.", URL: "/login"}}
 	w.viewer = &Viewer{Name: "jane", Session: "session-of-jane", Authorizer: w.rights}
 	w.server = New(Options{Source: source, Viewers: w, Now: func() time.Time { return w.now }})
+	w.server.cache.stale = 0
 	return w
 }
 

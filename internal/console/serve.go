@@ -1,0 +1,57 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package console
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+const (
+	// maxConnections is the maximum number of open connections of browsers.
+	maxConnections = 2000
+	// maxHeader is the maximum size of the head of a request, in bytes.
+	maxHeader = 32 << 10
+	// shutdownTime is how long requests may continue after the end was requested.
+	shutdownTime = 5 * time.Second
+)
+
+// Serve serves the console on a listener until ctx ends. It closes the listener.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
+	defer endStreams()
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return streams },
+		ErrorLog:          log.New(io.Discard, "", 0), // what browsers do wrong
+	}
+	server.RegisterOnShutdown(endStreams)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	ending, stop := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer stop()
+	if err := server.Shutdown(ending); err != nil {
+		_ = server.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
