@@ -29,6 +29,8 @@ var funcs = template.FuncMap{
 	"badge": badgeOf,
 	"bar":   barOf,
 	"list":  func(values ...any) []any { return values },
+	// actions returns the actions of an object, for the template of the same name.
+	"actions": actionsOf,
 }
 
 func toInt(n any) int {
