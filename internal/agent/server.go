@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,8 @@ type Server struct {
 	Random func() float64
 
 	pollNow  bool              // the next poll is due
-	sent     map[string]string // the attributes that the server has
+	sent     map[string]string // the attributes that the server has; nil: not known
+	facts    map[string]string // those of them that factsOf returned
 	reported report            // the last report of the update in progress
 }
 
@@ -50,8 +52,15 @@ const progressPause = 10 * time.Second
 // reads them: sw.TYPE.NAME = VERSION.
 const InventoryPrefix = "sw."
 
-// ConsistentAttribute is the attribute that says whether the device is consistent.
-const ConsistentAttribute = "goshawk-agent.consistent"
+// Attributes by which Goshawk knows what this agent reports and can do.
+const (
+	// ConsistentAttribute is "true" or "false": whether the device is consistent. It also says that
+	// each result names an inconsistency.
+	ConsistentAttribute = "goshawk-agent.consistent"
+	// RemovesAttribute says that the agent removes the software modules of a deployment whose
+	// chunks have wire.MetadataRemove.
+	RemovesAttribute = "goshawk-agent.removes"
+)
 
 // serve talks to the server until the end of the context.
 func (a *Agent) serve(ctx context.Context) {
@@ -85,7 +94,7 @@ func (a *Agent) waitForNews(ctx context.Context, poll time.Duration) {
 		d, changed, isDue := a.document, a.changed, a.Server.pollNow
 		a.Server.pollNow = false
 		a.mu.Unlock()
-		if isDue || len(d.Results) > 0 || d.Question != nil && d.Question.Answer != "" || a.news() != nil {
+		if isDue || len(d.Results) > 0 || d.Question != nil && d.Question.Answer != "" || a.news() != nil || !maps.Equal(a.Server.facts, factsOf(d)) {
 			return
 		}
 		select {
@@ -112,12 +121,19 @@ func (a *Agent) visit(ctx context.Context) (time.Duration, error) {
 	if err := errors.Join(a.reportResults(ctx), a.reportAnswer(ctx), a.reportProgress(ctx)); err != nil {
 		return 0, err
 	}
+	// The attributes come first: what the server offers may depend on them.
+	sendAgain, err := a.sendAttributes(ctx)
+	if err != nil {
+		return 0, err
+	}
 	base, err := s.Client.Poll(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if err := a.sendAttributes(ctx, base.Links.ConfigData); err != nil {
-		return 0, err
+	if base.Links.ConfigData.Href != "" {
+		if err := sendAgain(); err != nil {
+			return 0, err
+		}
 	}
 	if link := base.Links.CancelAction; link.Href != "" {
 		err = a.cancel(ctx, link)
@@ -144,6 +160,7 @@ func (a *Agent) reportResults(ctx context.Context) error {
 		if err := a.change(ctx, func(d *update.Document) *update.Document { return d.Delivered(r.ID) }); err != nil {
 			return err
 		}
+		a.Server.sent = nil
 	}
 	return nil
 }
@@ -159,10 +176,16 @@ func (a *Agent) reportResult(ctx context.Context, r *update.Result) error {
 		f.Status.Result.Finished = wire.FinishedFailure
 		f.Status.Code = wire.Text(r.Failure.Code)
 		f.Status.Details = append(f.Status.Details, r.Failure.Message)
-		if r.Inconsistent {
-			f.Status.Code = update.CodeInconsistent
-			f.Status.Details = append(f.Status.Details, fmt.Sprintf("The device is inconsistent. The code of the failure is %s.", r.Failure.Code))
+	}
+	if r.Inconsistent {
+		message := "The device is inconsistent."
+		switch {
+		case r.Outcome == update.Succeeded:
+			message = "The update succeeded, and other software of the device is inconsistent."
+		case f.Status.Code != "":
+			message += fmt.Sprintf(" The code of the failure is %s.", f.Status.Code)
 		}
+		f.Status.Code, f.Status.Details = update.CodeInconsistent, append(f.Status.Details, message)
 	}
 	return a.ignoreRefusal(send(ctx, r.ID, f))
 }
@@ -243,35 +266,38 @@ func (a *Agent) reportProgress(ctx context.Context) error {
 	return nil
 }
 
-// sendAttributes sends the attributes if the server asks for them or they have changed.
-func (a *Agent) sendAttributes(ctx context.Context, link wire.Link) error {
+// sendAttributes sends the attributes of the device, of its configuration and of the document, if
+// they have changed or it is not known whether the server has them: after a start, and after each
+// update. The function that it returns sends them in any case.
+func (a *Agent) sendAttributes(ctx context.Context) (again func() error, err error) {
 	s := a.Server
-	want := a.attributes(ctx)
-	if link.Href == "" {
-		if s.sent == nil || maps.Equal(s.sent, want) {
-			return nil
+	attributes := map[string]string{}
+	if s.Attributes != nil {
+		maps.Copy(attributes, s.Attributes(ctx))
+	}
+	d, _ := a.Document()
+	facts := factsOf(d)
+	maps.Copy(attributes, facts)
+	send := func() error {
+		if err := a.ignoreRefusal(s.Client.SendAttributes(ctx, s.Client.AttributesLink(), attributes)); err != nil {
+			return err
 		}
-		link = s.Client.AttributesLink()
+		s.sent, s.facts = attributes, facts
+		return nil
 	}
-	if err := a.ignoreRefusal(s.Client.SendAttributes(ctx, link, want)); err != nil {
-		return err
+	if s.sent != nil && maps.Equal(s.sent, attributes) {
+		return send, nil
 	}
-	s.sent = want
-	return nil
+	return send, send()
 }
 
-// attributes returns the attributes, with the inventory and the consistency.
-func (a *Agent) attributes(ctx context.Context) map[string]string {
-	d, _ := a.Document()
-	out := map[string]string{}
-	if a.Server.Attributes != nil {
-		maps.Copy(out, a.Server.Attributes(ctx))
-	}
+// factsOf returns the attributes that say what is on the device.
+func factsOf(d *update.Document) map[string]string {
+	facts := map[string]string{ConsistentAttribute: fmt.Sprint(d.Inconsistency == nil), RemovesAttribute: "true"}
 	for _, m := range d.Installed {
-		out[InventoryPrefix+m.Type+"."+m.Name] = m.Version
+		facts[InventoryPrefix+m.Type+"."+m.Name] = m.Version
 	}
-	out[ConsistentAttribute] = fmt.Sprint(d.Inconsistency == nil)
-	return out
+	return facts
 }
 
 // cancel does what a cancel of the server asks for.
@@ -315,9 +341,9 @@ func (a *Agent) deployment(ctx context.Context, link wire.Link) error {
 	if err != nil {
 		return a.ignoreRefusal(err)
 	}
-	changes := changesOf(offered.Deployment)
-	mayInstall := offered.Deployment.Update != wire.HandlingSkip && offered.Deployment.MaintenanceWindow != wire.WindowUnavailable
 	d, _ := a.Document()
+	changes := a.present(offered.ID, changesOf(offered.Deployment, d.Installed), d.Installed)
+	mayInstall := offered.Deployment.Update != wire.HandlingSkip && offered.Deployment.MaintenanceWindow != wire.WindowUnavailable
 	switch u := d.Update; {
 	case u == nil:
 		if e := d.Ended; e != nil && e.ID == offered.ID && e.Source == update.FromServer {
@@ -330,29 +356,83 @@ func (a *Agent) deployment(ctx context.Context, link wire.Link) error {
 			return d.Relocate(changes)
 		})
 	}
-	return nil // it starts after the end of the update in progress
+	return a.follow(ctx, offered.ID, changes, mayInstall)
 }
 
-// changesOf returns the modules of a deployment. The client of hawkBit renames two types; the agent
-// undoes that.
-func changesOf(d wire.Deployment) []update.Change {
+// follow lets an update of the server take the place of its earlier one that has not changed
+// anything: the server waits no longer for that one. This is so after an update that was only to be
+// downloaded. In all other cases the new update waits for the end of the one in progress.
+func (a *Agent) follow(ctx context.Context, id string, changes []update.Change, mayInstall bool) error {
+	d, _ := a.Document()
+	if !d.IsReplaceable() {
+		return nil
+	}
+	if !d.Update.HasContent(changes) {
+		_, err := a.Cancel(ctx, update.FromServer)
+		return err // the new one starts after its end
+	}
+	return a.change(ctx, func(d *update.Document) *update.Document {
+		if !d.IsReplaceable() {
+			return nil // it was canceled meanwhile
+		}
+		a.Log.Info("an update takes the place of one with the same content", "update", id, "earlier", d.Update.ID)
+		a.mayInstall = mayInstall
+		return d.Rename(id).Relocate(changes)
+	})
+}
+
+// present returns the changes without removals of software that is not on the device in that
+// version: there is nothing to do for them.
+func (a *Agent) present(id string, changes []update.Change, installed []update.Module) []update.Change {
+	return slices.DeleteFunc(changes, func(c update.Change) bool {
+		absent := c.Removes && !slices.ContainsFunc(installed, func(m update.Module) bool { return m.IsSame(c.Module) && m.Version == c.Version })
+		if absent {
+			a.Log.Info("there is nothing to remove", "update", id, "type", c.Type, "name", c.Name, "version", c.Version)
+		}
+		return absent
+	})
+}
+
+// changesOf returns the modules of a deployment for a device with these modules.
+func changesOf(d wire.Deployment, installed []update.Module) []update.Change {
 	changes := make([]update.Change, 0, len(d.Chunks))
 	for _, chunk := range d.Chunks {
-		m := update.Module{Type: typeOf(chunk.Part), Name: chunk.Name, Version: chunk.Version}
-		for _, artifact := range chunk.Artifacts {
-			m.Artifacts = append(m.Artifacts, update.Artifact{
-				Filename: artifact.Filename, Size: artifact.Size, SHA256: strings.ToLower(artifact.Hashes.SHA256), URL: artifact.Links.Preferred(),
-			})
-		}
-		for _, entry := range chunk.Metadata {
-			if m.Metadata == nil {
-				m.Metadata = map[string]string{}
-			}
-			m.Metadata[entry.Key] = entry.Value
-		}
-		changes = append(changes, update.Change{Module: m})
+		changes = append(changes, changeOf(chunk, installed))
 	}
 	return changes
+}
+
+// changeOf returns the module of a chunk. DDI renames two types; the agent undoes that.
+func changeOf(chunk wire.Chunk, installed []update.Module) update.Change {
+	m := update.Module{Type: typeOf(chunk.Part), Name: chunk.Name, Version: chunk.Version}
+	for _, artifact := range chunk.Artifacts {
+		m.Artifacts = append(m.Artifacts, update.Artifact{
+			Filename: artifact.Filename, Size: artifact.Size, SHA256: strings.ToLower(artifact.Hashes.SHA256), URL: artifact.Links.Preferred(),
+		})
+	}
+	for _, entry := range chunk.Metadata {
+		if m.Metadata == nil {
+			m.Metadata = map[string]string{}
+		}
+		m.Metadata[entry.Key] = entry.Value
+	}
+	if m.Metadata[wire.MetadataRemove] == "true" {
+		return update.Change{Module: removedModule(m, installed), Removes: true}
+	}
+	return update.Change{Module: m}
+}
+
+// removedModule returns the installed module that a chunk removes. The server knows it as an entry
+// of the inventory: TYPE.NAME, of which the part before the last dot is the group.
+func removedModule(m update.Module, installed []update.Module) update.Module {
+	group := m.Metadata[wire.MetadataGroup]
+	m.Artifacts, m.Metadata = nil, nil
+	for _, i := range installed {
+		if group != "" && i.Version == m.Version && i.Type+"."+i.Name == group+"."+m.Name && (m.Type == i.Type || m.Type == group) {
+			return i
+		}
+	}
+	return m
 }
 
 func typeOf(part string) string {
@@ -375,7 +455,8 @@ func (a *Agent) confirmation(ctx context.Context, link wire.Link) error {
 		}
 		if ok {
 			q = &update.Question{ID: action.ID}
-			for _, c := range changesOf(action.Confirmation) {
+			d, _ := a.Document()
+			for _, c := range changesOf(action.Confirmation, d.Installed) {
 				q.Modules = append(q.Modules, update.Module{Type: c.Type, Name: c.Name, Version: c.Version})
 			}
 		}

@@ -6,6 +6,7 @@ package update
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -420,6 +421,28 @@ func (d *Document) Relocate(changes []Change) *Document {
 			}
 		}
 	}
+	return next
+}
+
+// IsReplaceable reports whether the update in progress is one of the server that has changed
+// nothing on the device and has not failed.
+func (d *Document) IsReplaceable() bool {
+	u := d.Update
+	return u != nil && u.Source == FromServer && u.Failure == nil && (u.Phase == Downloading || u.Phase == Downloaded)
+}
+
+// HasContent reports whether the changes are those of the update, wherever their files are.
+func (u *Update) HasContent(changes []Change) bool {
+	return slices.EqualFunc(u.Changes, changes, func(a, b Change) bool {
+		return a.IsSame(b.Module) && a.Version == b.Version && a.Removes == b.Removes && maps.Equal(a.Metadata, b.Metadata) &&
+			slices.EqualFunc(a.Artifacts, b.Artifacts, func(f, g Artifact) bool { f.URL, g.URL = "", ""; return f == g })
+	})
+}
+
+// Rename returns the document with another id of the update in progress.
+func (d *Document) Rename(id string) *Document {
+	next := d.clone()
+	next.Update.ID = id
 	return next
 }
 
