@@ -15,6 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 )
 
@@ -134,10 +135,10 @@ func autoAssignment(name, set, hardware string, state v1alpha1.AutoAssignmentInt
 		Update: v1alpha1.Update{DistributionSet: set, Type: v1alpha1.UpdateTypeForced}, Selection: v1alpha1.Selection{TargetSelector: selector("hardware", hardware)}, State: state}}
 }
 
-// New returns the world at the end of its history.
-func New(t testing.TB) *World {
+// New returns the world at the end of its history. The watchers of its index see each change.
+func New(t testing.TB, watchers ...fleet.Watcher) *World {
 	t.Helper()
-	w := newWorld(t, Start, inventory()...)
+	w := newWorld(t, Start, watchers, inventory()...)
 	w.cameras()
 	w.sensors()
 	w.gateways()
@@ -236,19 +237,21 @@ func (w *World) sensors() {
 // that have not started.
 func (w *World) gateways() {
 	w.t.Helper()
+	w.Create(Argo, autoAssignment("gateways-baseline", "gateway-2-0", "gateway", v1alpha1.AutoAssignmentIntentRunning))
+	w.Pass(time.Minute)
 	w.Create(Argo, rollout("gateway-2-1", "gateway-2-1", "gateway", func(s *v1alpha1.RolloutSpec) {
 		s.Groups = []v1alpha1.Group{
 			{Name: "canary", Percentage: ptr.To[int32](10), SuccessAction: v1alpha1.SuccessActionPause}, {Name: "early", Percentage: ptr.To[int32](20)}, {Name: "rest"},
 		}
 		s.ErrorBudget = &v1alpha1.ErrorBudget{Count: ptr.To[int32](12)}
 	}))
-	w.Reconcile()
+	w.Pass(time.Minute)
 	all := names("gateway", 160)
 	w.update(all[:10], downloads, succeeds)
 	w.update(all[10:16], downloads, succeeds)
 	w.Pass(20 * time.Minute)
 	Edit(w, Argo, &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "gateway-2-1"}}, func(r *v1alpha1.Rollout) {
-		resumed := metav1.NewTime(w.now)
+		resumed := metav1.NewTime(w.Now())
 		r.Spec.ResumedAt = &resumed
 	})
 	w.Pass(time.Minute)
@@ -271,8 +274,7 @@ func (w *World) gateways() {
 // others: auto-assignments, and two more namespaces.
 func (w *World) others() {
 	w.t.Helper()
-	w.Create(Argo, autoAssignment("gateways-baseline", "gateway-2-0", "gateway", v1alpha1.AutoAssignmentIntentRunning),
-		autoAssignment("cameras-security", "camera-2-9", "camera", v1alpha1.AutoAssignmentIntentPaused))
+	w.Create(Argo, autoAssignment("cameras-security", "camera-2-9", "camera", v1alpha1.AutoAssignmentIntentPaused))
 	for _, namespace := range []string{Lab, Vault} {
 		module := modules()["gateway-os-2-0"]
 		set := distributionSet(namespace+"-image", "image-"+namespace, "7", module.Name)

@@ -35,23 +35,24 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
-// World is a cluster with Goshawk. Only one goroutine may use it, except for Server and Index.
+// World is a cluster with Goshawk. Only one goroutine may use it, except for Server, Index and Now.
 type World struct {
 	t testing.TB
 	// Server is the API server.
 	Server client.WithWatch
 	// Index follows it whenever Reconcile is called.
-	Index *fleet.Index
-	// now is the time of the world.
-	now    time.Time
+	Index  *fleet.Index
 	caches *fakes.Caches
 	// changed has the objects that the index has seen change since the last sync.
 	changed []client.Object
 	// cached is Server, except that lists are those of the caches.
 	cached client.WithWatch
 	fields indexes
+
+	mu sync.Mutex
+	// now is the time of the world.
+	now time.Time
 	// stale has the objects that were written since the last sync.
-	mu    sync.Mutex
 	stale map[reflect.Type]map[client.ObjectKey]bool
 
 	backend *kube.Backend
@@ -80,7 +81,7 @@ func (i indexes) IndexField(_ context.Context, o client.Object, field string, ex
 }
 
 // newWorld returns a world at that time with these objects, with their status.
-func newWorld(t testing.TB, now time.Time, objects ...client.Object) *World {
+func newWorld(t testing.TB, now time.Time, watchers []fleet.Watcher, objects ...client.Object) *World {
 	t.Helper()
 	w := &World{t: t, now: now, caches: fakes.NewCaches(), Index: fleet.New(), stale: map[reflect.Type]map[client.ObjectKey]bool{}, fields: indexes{}}
 	for _, o := range objects {
@@ -90,6 +91,9 @@ func newWorld(t testing.TB, now time.Time, objects ...client.Object) *World {
 	w.cached = interceptor.NewClient(w.Server, interceptor.Funcs{List: w.listCached})
 	if err := controllers.AddIndexes(t.Context(), w.fields); err != nil {
 		t.Fatal(err)
+	}
+	for _, watcher := range watchers {
+		w.Index.Watch(watcher)
 	}
 	if err := w.Index.Follow(t.Context(), w.caches); err != nil {
 		t.Fatal(err)
@@ -197,19 +201,25 @@ func (w *World) wrote(o client.Object) {
 }
 
 // Now returns the time of the world.
-func (w *World) Now() time.Time { return w.now }
+func (w *World) Now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
 
 // Pass lets time pass, and then the controllers run.
 func (w *World) Pass(d time.Duration) {
 	w.t.Helper()
+	w.mu.Lock()
 	w.now = w.now.Add(d)
+	w.mu.Unlock()
 	w.Reconcile()
 }
 
 // stamp gives a new object the metadata that the API server sets.
 func (w *World) stamp(o client.Object) {
 	o.SetUID(types.UID(fmt.Sprintf("%s/%s/%s", reflect.TypeOf(o).Elem().Name(), o.GetNamespace(), o.GetName())))
-	o.SetCreationTimestamp(metav1.NewTime(w.now))
+	o.SetCreationTimestamp(metav1.NewTime(w.Now()))
 	o.SetGeneration(1)
 }
 

@@ -1,0 +1,96 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package browser
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/goshawk-dev/goshawk/internal/testing/chromium"
+)
+
+// paths are the pages of the console, with objects of each state.
+var paths = []string{
+	"rollouts",
+	"rollouts?namespace=fleet&q=gateway",
+}
+
+// TestReading: what a person sees who changes nothing.
+func TestReading(t *testing.T) {
+	s := newStage(t)
+	t.Run("pages", s.testPages)
+	t.Run("refusals", s.testRefusals)
+}
+
+// testPages opens every page as a viewer. A page has no fault, no violation of accessibility with
+// light and dark colours, and scrolls only vertically on a phone.
+func (s *stage) testPages(t *testing.T) {
+	for _, path := range paths {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			tab := s.as(t, "vera", path, chromium.Options{})
+			if got := tab.Visit(s.url + path); got != http.StatusOK {
+				t.Errorf("the status is %d", got)
+			}
+			tab.CheckAccessibility()
+			tab.Prefer(true)
+			tab.CheckAccessibility("color-contrast")
+			tab.Resize(360, 740)
+			fitsWidth(t, tab)
+			tab.CheckAccessibility("color-contrast", "target-size")
+			tab.Print()
+			tab.CheckAccessibility("color-contrast")
+		})
+	}
+}
+
+// fitsWidth fails the test if the page is wider than the window.
+func fitsWidth(t testing.TB, tab *chromium.Tab) {
+	t.Helper()
+	type overflow struct {
+		Width, Window int
+		Elements      []string
+	}
+	got := chromium.Value[overflow](tab, `({Width: document.documentElement.scrollWidth, Window: innerWidth, Elements: [...document.querySelectorAll("body *")].filter(e =>
+		e.getBoundingClientRect().right > innerWidth + 1 && e.checkVisibility()).slice(0, 5).map(e => e.outerHTML.slice(0, 160))})`)
+	if got.Width > got.Window {
+		t.Errorf("the page is %d wide in a window of %d: %q", got.Width, got.Window, got.Elements)
+	}
+}
+
+// testRefusals opens pages that are refused: each says what is wrong and what to do.
+func (s *stage) testRefusals(t *testing.T) {
+	for name, tt := range map[string]struct {
+		person, path string
+		status       int
+		want         []string
+	}{
+		"a person without any right":    {"nora", "rollouts", http.StatusForbidden, []string{"may not list rollouts.goshawk.dev"}},
+		"a namespace without rights":    {"vera", "rollouts?namespace=vault", http.StatusForbidden, []string{"may not list rollouts.goshawk.dev in namespace vault"}},
+		"a browser without a session":   {"unknown", "rollouts", http.StatusUnauthorized, []string{"Your session has ended.", "Log in"}},
+		"a page that does not exist":    {"vera", "rollout", http.StatusNotFound, []string{"no page at this address"}},
+		"a value that a filter has not": {"vera", "rollouts?state=Sleeping", http.StatusBadRequest, []string{"Sleeping"}},
+		"a part of the list beyond it":  {"vera", "rollouts?page=1000000", http.StatusOK, []string{"9 rollouts"}},
+		"a filter that nothing matches": {"vera", "rollouts?q=%3Cscript%3Ealert(1)%3C/script%3E", http.StatusOK, []string{"There are no rollouts that match."}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tab := chromium.Open(t, chromium.Options{})
+			tab.Allow("Failed to load resource: the server responded with a status of 4")
+			tab.Visit(s.url + "as/" + tt.person)
+			if got := tab.Visit(s.url + tt.path); got != tt.status {
+				t.Errorf("the status is %d, want %d", got, tt.status)
+			}
+			for _, want := range tt.want {
+				tab.AwaitText(want)
+			}
+			if tt.status != http.StatusOK && tab.Has("main table") {
+				t.Error("the page has a table")
+			}
+			tab.CheckAccessibility()
+			tab.Resize(360, 740)
+			fitsWidth(t, tab)
+		})
+	}
+}

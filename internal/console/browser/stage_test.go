@@ -1,0 +1,322 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package browser tests the console in a real browser, with a fleet that has a history and people
+// with the roles that Goshawk ships.
+package browser
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/console"
+	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
+	"github.com/goshawk-dev/goshawk/internal/testing/chromium"
+	"github.com/goshawk-dev/goshawk/internal/testing/demofleet"
+)
+
+func TestMain(m *testing.M) { os.Exit(chromium.Run(m)) }
+
+// stage is a console with the fleet of package demofleet, at an address on loopback.
+type stage struct {
+	t      testing.TB
+	world  *demofleet.World
+	source *source
+	// url of the server, with the slash.
+	url string
+
+	// console serves the requests. nil: connections are closed without an answer.
+	console atomic.Pointer[console.Server]
+	server  *httptest.Server
+
+	mu sync.Mutex
+	// loggedOut has the people whose sessions have ended.
+	loggedOut map[string]bool
+}
+
+// people are the names of the people, and the roles that each of them has in all namespaces but
+// that of demofleet.Vault.
+var people = map[string][]string{
+	"vera":  {"goshawk-viewer"},
+	"oscar": {"goshawk-editor", "goshawk-approver"},
+	"stan":  {"goshawk-stopper"},
+	// A person without any right.
+	"nora": nil,
+}
+
+// newStage returns a stage with a world of its own.
+func newStage(t testing.TB) *stage {
+	t.Helper()
+	chromium.Require(t)
+	s := &stage{t: t, source: newSource(), loggedOut: map[string]bool{}}
+	s.world = demofleet.New(t, s.source.changed)
+	s.source.index = s.world.Index
+	s.serve()
+	return s
+}
+
+// serve serves the console until the test ends.
+func (s *stage) serve() {
+	s.restart()
+	mux := http.NewServeMux()
+	// /as/NAME gives the browser a session of that person.
+	mux.HandleFunc("GET /as/{name}", func(w http.ResponseWriter, r *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "session", Value: r.PathValue("name"), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+		http.Redirect(w, r, "/"+r.URL.Query().Get("to"), http.StatusFound)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		c := s.console.Load()
+		if c == nil {
+			panic(http.ErrAbortHandler)
+		}
+		c.ServeHTTP(w, r)
+	})
+	s.server = httptest.NewServer(mux)
+	s.url = s.server.URL + "/"
+	s.t.Cleanup(func() {
+		s.server.CloseClientConnections()
+		s.server.Close()
+	})
+}
+
+// restart replaces the console by a new process of it.
+func (s *stage) restart() {
+	s.console.Store(console.New(console.Options{Source: s.source, Viewers: s, Now: func() time.Time { return s.world.Now() }}))
+}
+
+// Of implements console.Viewers.
+func (s *stage) Of(r *http.Request) (*console.Viewer, error) {
+	name := ""
+	if c, err := r.Cookie("session"); err == nil {
+		name = c.Value
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, exists := people[name]; !exists || s.loggedOut[name] {
+		return nil, &console.LoginError{Message: "Your session has ended.", Fix: "Log in again.", URL: "/as/vera"}
+	}
+	p := person{name: name, roles: rolesOf(s.t, people[name])}
+	return &console.Viewer{Name: name, Session: "session of " + name, Authorizer: p, Client: p.client(s.world.Server)}, nil
+}
+
+// logOut ends the sessions of a person.
+func (s *stage) logOut(name string) {
+	s.mu.Lock()
+	s.loggedOut[name] = true
+	s.mu.Unlock()
+}
+
+// logIn lets a person log in again.
+func (s *stage) logIn(name string) {
+	s.mu.Lock()
+	delete(s.loggedOut, name)
+	s.mu.Unlock()
+}
+
+// as opens a tab with a page of the console, which a person sees.
+func (s *stage) as(t testing.TB, name, path string, o chromium.Options) *chromium.Tab {
+	t.Helper()
+	tab := chromium.Open(t, o)
+	tab.Visit(s.url + "as/" + name + "?to=" + path)
+	return tab
+}
+
+// person has the rights of some roles in all namespaces but demofleet.Vault.
+type person struct {
+	name  string
+	roles []rbacv1.ClusterRole
+}
+
+// May implements console.Authorizer.
+func (p person) May(_ context.Context, a console.Access) (console.Decision, error) {
+	if a.Namespace == "" || a.Namespace == demofleet.Vault {
+		return console.Decision{Reason: "no RBAC rule allows it"}, nil
+	}
+	return console.Decision{Allowed: p.has(a.Verb, string(a.Resource))}, nil
+}
+
+func (p person) has(verb, resource string) bool {
+	for _, role := range p.roles {
+		for _, rule := range role.Rules {
+			if slices.Contains(rule.APIGroups, v1alpha1.GroupVersion.Group) && slices.Contains(rule.Resources, resource) && slices.Contains(rule.Verbs, verb) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// client returns a client of the API server that refuses what the roles do not allow.
+func (p person) client(server client.WithWatch) client.Client {
+	refuse := func(verb string, o client.Object) error {
+		resource := resourceOf(o)
+		if p.has(verb, resource) && o.GetNamespace() != demofleet.Vault {
+			return nil
+		}
+		return apierrors.NewForbidden(schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: resource}, o.GetName(),
+			fmt.Errorf("User %q cannot %s resource %q in API group %q in the namespace %q", p.name, verb, resource, v1alpha1.GroupVersion.Group, o.GetNamespace()))
+	}
+	return interceptor.NewClient(server, interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
+			if err := refuse("patch", o); err != nil {
+				return err
+			}
+			return c.Patch(ctx, o, patch, options...)
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.UpdateOption) error {
+			if err := refuse("update", o); err != nil {
+				return err
+			}
+			return c.Update(ctx, o, options...)
+		},
+	})
+}
+
+// resourceOf returns the resource of an object of Goshawk.
+func resourceOf(o client.Object) string {
+	switch o.(type) {
+	case *v1alpha1.Rollout:
+		return string(console.Rollouts)
+	case *v1alpha1.DistributionSet:
+		return string(console.DistributionSets)
+	case *v1alpha1.AutoAssignment:
+		return string(console.AutoAssignments)
+	case *v1alpha1.Target:
+		return string(console.Targets)
+	}
+	return "unknown"
+}
+
+// shipped returns the ClusterRoles that Goshawk ships for people.
+var shipped = sync.OnceValues(func() (map[string]rbacv1.ClusterRole, error) {
+	text, err := os.ReadFile("../../../config/rbac/user_roles.yaml")
+	if err != nil {
+		return nil, err
+	}
+	roles := map[string]rbacv1.ClusterRole{}
+	for _, document := range strings.Split(string(text), "\n---\n") {
+		var role rbacv1.ClusterRole
+		if err := yaml.Unmarshal([]byte(document), &role); err != nil {
+			return nil, err
+		}
+		roles[role.Name] = role
+	}
+	return roles, nil
+})
+
+func rolesOf(t testing.TB, names []string) []rbacv1.ClusterRole {
+	all, err := shipped()
+	if err != nil {
+		t.Error(err)
+	}
+	var roles []rbacv1.ClusterRole
+	for _, name := range names {
+		role, exists := all[name]
+		if !exists {
+			t.Errorf("there is no ClusterRole %s", name)
+		}
+		roles = append(roles, role)
+	}
+	return roles
+}
+
+// source is what the console shows: the index of a world.
+type source struct {
+	index  *fleet.Index
+	counts *fleetcounts.Counter
+
+	mu       sync.Mutex
+	watchers []func(console.Kind, string)
+	contact  console.Contact
+	readings map[console.Kind]console.Reading
+}
+
+func newSource() *source {
+	return &source{counts: fleetcounts.New(), readings: map[console.Kind]console.Reading{}}
+}
+
+// changed is the watcher of the index.
+func (s *source) changed(old, now client.Object) {
+	s.counts.Changed(old, now)
+	o := now
+	if o == nil {
+		o = old
+	}
+	kind := console.Kind("")
+	switch o.(type) {
+	case *v1alpha1.DeploymentGroup:
+		kind = console.DeploymentGroups
+	case *v1alpha1.SoftwareModule:
+		kind = console.SoftwareModules
+	case *v1alpha1.TargetInventory:
+		kind = console.Inventories
+	default:
+		kind = console.Kind(resourceOf(o))
+	}
+	s.notify(kind, o.GetNamespace())
+}
+
+func (s *source) notify(kind console.Kind, namespace string) {
+	s.mu.Lock()
+	watchers := slices.Clone(s.watchers)
+	s.mu.Unlock()
+	for _, f := range watchers {
+		f(kind, namespace)
+	}
+}
+
+// Index implements console.Source.
+func (s *source) Index() *fleet.Index { return s.index }
+
+// Counts implements console.Source.
+func (s *source) Counts() *fleetcounts.Counter { return s.counts }
+
+// Reading implements console.Source.
+func (s *source) Reading(kind console.Kind, _ string) console.Reading {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.readings[kind]; ok {
+		return r
+	}
+	return console.Reading{Synced: true}
+}
+
+// Contact implements console.Source.
+func (s *source) Contact() console.Contact {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.contact
+}
+
+// Watch implements console.Source.
+func (s *source) Watch(f func(console.Kind, string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers = append(s.watchers, f)
+}
+
+// set changes what Contact and Reading return.
+func (s *source) set(change func(*source)) {
+	s.mu.Lock()
+	change(s)
+	s.mu.Unlock()
+	s.notify("", "")
+}
