@@ -5,6 +5,7 @@ package console
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,8 +26,8 @@ const (
 	maxReviews = 20_000
 )
 
-// Reviews asks the API server for the rights of viewers by SelfSubjectAccessReview, and keeps the
-// answers for a short time.
+// Reviews asks the API server for the rights of viewers by SelfSubjectAccessReview or
+// SubjectAccessReview, and keeps the answers for a short time.
 type Reviews struct {
 	now     func() time.Time
 	mu      sync.Mutex
@@ -51,13 +52,29 @@ func NewReviews(now func() time.Time) *Reviews {
 // Of returns the rights of a viewer. The client acts as the viewer. The key is the same only for
 // viewers with the same rights, such as the name of the user with the groups.
 func (r *Reviews) Of(key string, c client.Client) Authorizer {
-	return viewerReviews{reviews: r, key: key, client: c}
+	return viewerReviews{reviews: r, key: key, client: c, review: selfReview}
+}
+
+// OfUser returns the rights of a user with groups. The client acts as the console, which needs the
+// right to create SubjectAccessReviews.
+func (r *Reviews) OfUser(user string, groups []string, c client.Client) Authorizer {
+	return viewerReviews{reviews: r, key: strings.Join(append([]string{user}, groups...), "\x00"), client: c, review: func(a *authorizationv1.ResourceAttributes) (client.Object, *authorizationv1.SubjectAccessReviewStatus) {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: a}}
+		return review, &review.Status
+	}}
 }
 
 type viewerReviews struct {
 	reviews *Reviews
 	key     string
 	client  client.Client
+	// review returns a question to the API server, and where its answer will be.
+	review func(*authorizationv1.ResourceAttributes) (client.Object, *authorizationv1.SubjectAccessReviewStatus)
+}
+
+func selfReview(a *authorizationv1.ResourceAttributes) (client.Object, *authorizationv1.SubjectAccessReviewStatus) {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: a}}
+	return review, &review.Status
 }
 
 // May returns the answer of the API server, which is at most reviewLifetime old; if the API server
@@ -71,18 +88,18 @@ func (v viewerReviews) May(ctx context.Context, a Access) (Decision, error) {
 	}
 	ctx, stop := context.WithTimeout(ctx, reviewTimeout)
 	defer stop()
-	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+	review, status := v.review(&authorizationv1.ResourceAttributes{
 		Group: v1alpha1.GroupVersion.Group, Resource: string(a.Resource), Verb: a.Verb, Namespace: a.Namespace, Name: a.Name,
-	}}}
+	})
 	if err := v.client.Create(ctx, review); err != nil {
 		if isKnown && age < reviewGrace {
 			return known.decision, nil
 		}
 		return Decision{}, err
 	}
-	d := Decision{Allowed: review.Status.Allowed && !review.Status.Denied, Reason: review.Status.Reason}
-	if review.Status.EvaluationError != "" && !d.Allowed && d.Reason == "" {
-		d.Reason = review.Status.EvaluationError
+	d := Decision{Allowed: status.Allowed && !status.Denied, Reason: status.Reason}
+	if status.EvaluationError != "" && !d.Allowed && d.Reason == "" {
+		d.Reason = status.EvaluationError
 	}
 	v.reviews.keep(q, d)
 	return d, nil

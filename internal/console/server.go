@@ -31,14 +31,21 @@ type Options struct {
 	Source Source
 	// Viewers returns the viewer of each request.
 	Viewers Viewers
-	// Login serves the paths /login, /logout and /callback. nil: they do not exist.
-	Login http.Handler
+	// Login lets viewers log in. nil: that is not possible.
+	Login Login
 	// IsHost reports whether a value of the header Host is one of this server. nil: each is.
 	IsHost func(string) bool
 	// Now is the clock. nil: the clock of the machine.
 	Now func() time.Time
 	// Log has errors of the console.
 	Log logr.Logger
+}
+
+// Login lets viewers log in: it serves the paths /login, /logout and /callback.
+type Login interface {
+	http.Handler
+	// Wrap finds the session of each request before next serves it, for Viewers.
+	Wrap(next http.Handler) http.Handler
 }
 
 // Server is the console as a handler of HTTP.
@@ -82,6 +89,9 @@ func New(o Options) *Server {
 		})
 	}))
 	s.handler = crossOrigin.Handler(mux)
+	if o.Login != nil {
+		s.handler = crossOrigin.Handler(o.Login.Wrap(mux))
+	}
 	return s
 }
 

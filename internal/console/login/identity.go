@@ -37,6 +37,8 @@ type Claims struct {
 	Groups string
 	// GroupsPrefix is put before the name of each group.
 	GroupsPrefix string
+	// Only are the groups, with their prefix, that count. Others are left out. Empty: all count.
+	Only []string
 }
 
 // identity is a user as the API server knows it.
@@ -76,6 +78,11 @@ func (c Claims) check(issuer string) error {
 			return fmt.Errorf("--console-oidc-%s-prefix=%s starts with %s, which is reserved; another prefix, such as oidc:, is needed", p.flag, p.prefix, reservedPrefix(p.prefix))
 		}
 	}
+	for _, group := range c.Only {
+		if isReserved(group) {
+			return fmt.Errorf("--console-oidc-groups contains %s; groups that start with %s are reserved", group, reservedPrefix(group))
+		}
+	}
 	return nil
 }
 
@@ -95,6 +102,9 @@ func (c Claims) identity(issuer string, claims map[string]json.RawMessage) (iden
 	}
 	for _, group := range groups {
 		group = c.GroupsPrefix + group
+		if len(c.Only) > 0 && !slices.Contains(c.Only, group) {
+			continue
+		}
 		if err := checkName("group", "groups", group); err != nil {
 			return identity{}, err
 		}

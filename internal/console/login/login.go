@@ -58,7 +58,7 @@ const (
 // Options are the settings of the login.
 type Options struct {
 	// BaseURL is the URL of the console in browsers: https, or http on loopback. It has no path,
-	// because the console has a host of its own.
+	// because the console has a host of its own. Without Issuer it may be nil.
 	BaseURL *url.URL
 	// Issuer is the URL of the provider. If it is empty, there is no login, and all viewers are
 	// anonymous.
@@ -115,12 +115,12 @@ type renewal struct {
 
 // New returns the login with these settings.
 func New(o Options) (*Login, error) {
-	if o.BaseURL == nil || checkURL(o.BaseURL) != nil || strings.Trim(o.BaseURL.Path, "/") != "" || o.BaseURL.RawQuery != "" || o.BaseURL.Fragment != "" || o.BaseURL.User != nil {
-		return nil, fmt.Errorf("--console-base-url=%s must be the URL of the console in browsers, without a path, such as https://goshawk.example.com; http is possible on localhost only", o.BaseURL)
-	}
 	l := &Login{o: o, renewed: lru.New(renewedSessions)}
 	if o.Issuer == "" {
 		return l, nil
+	}
+	if o.BaseURL == nil || checkURL(o.BaseURL) != nil || strings.Trim(o.BaseURL.Path, "/") != "" || o.BaseURL.RawQuery != "" || o.BaseURL.Fragment != "" || o.BaseURL.User != nil {
+		return nil, fmt.Errorf("--console-base-url=%s must be the URL of the console in browsers, without a path, such as https://goshawk.example.com; http is possible on localhost only", o.BaseURL)
 	}
 	if l.cookies.secure = o.BaseURL.Scheme == "https"; l.cookies.secure {
 		l.cookies.prefix = "__Host-"

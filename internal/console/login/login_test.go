@@ -696,6 +696,7 @@ func TestWrongSettings(t *testing.T) {
 		"a short session":                 {func(o *Options) { o.Lifetime = time.Second }, "--console-session-lifetime=1s must be at least 1m"},
 		"a prefix of the API server":      {func(o *Options) { o.Claims.GroupsPrefix = "system:" }, "--console-oidc-groups-prefix=system: starts with system:, which is reserved"},
 		"a prefix of the console's users": {func(o *Options) { o.Claims.UsernamePrefix = "goshawk:x" }, "--console-oidc-username-prefix=goshawk:x starts with goshawk:"},
+		"a group of the API server":       {func(o *Options) { o.Claims.Only = []string{"a", "system:masters"} }, "--console-oidc-groups contains system:masters"},
 		"a CA that is none":               {func(o *Options) { o.CAFile = "login_test.go" }, "has no certificate in PEM"},
 	} {
 		o := Options{
@@ -730,6 +731,7 @@ func TestNameAndGroupsOfAnIDToken(t *testing.T) {
 		"groups, sorted and once":           {Claims{Groups: "roles", GroupsPrefix: "g:"}, `{"sub":"1","roles":["b","a","b"]}`, identity{issuer + "#1", []string{"g:a", "g:b"}}, ""},
 		"one group as text":                 {Claims{Groups: "roles"}, `{"sub":"1","roles":"a"}`, identity{issuer + "#1", []string{"a"}}, ""},
 		"no groups":                         {Claims{Groups: "roles"}, `{"sub":"1"}`, identity{Name: issuer + "#1"}, ""},
+		"groups that do not count":          {Claims{Groups: "g", GroupsPrefix: "o:", Only: []string{"o:a"}}, `{"sub":"1","g":["a","b","system:masters"]}`, identity{issuer + "#1", []string{"o:a"}}, ""},
 		"groups that are numbers":           {Claims{Groups: "roles"}, `{"sub":"1","roles":[1]}`, identity{}, "neither a text nor a list of texts"},
 		"groups that are elsewhere":         {Claims{Groups: "groups"}, `{"sub":"1","_claim_names":{"groups":"src1"}}`, identity{}, "You are in so many groups"},
 		"no name":                           {Claims{Username: "name"}, `{"sub":"1"}`, identity{}, "has no text in the claim name"},
