@@ -21,6 +21,8 @@ func TestReading(t *testing.T) {
 	s := newStage(t)
 	t.Run("pages", s.testPages)
 	t.Run("refusals", s.testRefusals)
+	t.Run("keyboard", s.testKeyboard)
+	t.Run("without script", s.testWithoutScript)
 }
 
 // testPages opens every page as a viewer. A page has no fault, no violation of accessibility with

@@ -102,6 +102,12 @@ func (s *stage) restart() {
 	s.console.Store(console.New(console.Options{Source: s.source, Viewers: s, Now: func() time.Time { return s.world.Now() }}))
 }
 
+// disconnect lets each connection end without an answer, until restart.
+func (s *stage) disconnect() {
+	s.console.Store(nil)
+	s.server.CloseClientConnections()
+}
+
 // Of implements console.Viewers.
 func (s *stage) Of(r *http.Request) (*console.Viewer, error) {
 	name := ""

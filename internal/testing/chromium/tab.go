@@ -17,8 +17,10 @@ import (
 	"github.com/chromedp/cdproto/audits"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // patience is how long a tab waits for a condition. It only passes if the test fails.
@@ -158,17 +160,17 @@ func (tab *Tab) media(media string, features ...*emulation.MediaFeature) {
 func (tab *Tab) Visit(address string) int {
 	tab.t.Helper()
 	tab.setHost(address)
-	return tab.Load("open "+address, chromedp.Navigate(address))
+	return tab.load("open "+address, chromedp.Navigate(address))
 }
 
 // Reload loads the page again, and returns its HTTP status.
 func (tab *Tab) Reload() int {
 	tab.t.Helper()
-	return tab.Load("reload the page", chromedp.Reload())
+	return tab.load("reload the page", chromedp.Reload())
 }
 
-// Load runs actions that load a page, waits for it, and returns its HTTP status.
-func (tab *Tab) Load(what string, actions ...chromedp.Action[chromedp.Void]) int {
+// load runs actions that load a page, waits for it, and returns its HTTP status.
+func (tab *Tab) load(what string, actions ...chromedp.Action[chromedp.Void]) int {
 	tab.t.Helper()
 	ctx, cancel := context.WithTimeout(tab.ctx, patience)
 	defer cancel()
@@ -183,7 +185,7 @@ func (tab *Tab) Load(what string, actions ...chromedp.Action[chromedp.Void]) int
 // returns its HTTP status.
 func (tab *Tab) ClickTo(selector string) int {
 	tab.t.Helper()
-	return tab.Load("follow "+selector, tab.click(selector))
+	return tab.load("follow "+selector, tab.click(selector))
 }
 
 // Click clicks the first element of a CSS selector with the mouse, as soon as it can be clicked.
@@ -224,13 +226,43 @@ func (tab *Tab) click(selector string) chromedp.Action[chromedp.Void] {
 // Type types text with the keyboard, into the element that has the focus.
 func (tab *Tab) Type(text string) {
 	tab.t.Helper()
-	tab.do("type "+text, chromedp.KeyEvent(text))
+	tab.do("type "+text, keys(text))
 }
 
 // Press presses a key of package kb, or a letter, with modifiers.
 func (tab *Tab) Press(key string, modifiers ...chromedp.Modifier) {
 	tab.t.Helper()
-	tab.do("press a key", chromedp.KeyEvent(key, chromedp.KeyModifiers(modifiers...)))
+	tab.do("press a key", keys(key, modifiers...))
+}
+
+// PressTo presses a key, waits for the page that this loads, and returns its HTTP status.
+func (tab *Tab) PressTo(key string) int {
+	tab.t.Helper()
+	return tab.load("press a key", keys(key))
+}
+
+// keys presses keys. The character of a key comes with its "keydown", so that a page that handles
+// the key can prevent that it is typed, as with a keyboard.
+func keys(text string, modifiers ...chromedp.Modifier) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		for _, r := range text {
+			events := kb.Encode(r)
+			down, up := events[0], events[len(events)-1]
+			for _, m := range modifiers {
+				down.Modifiers |= int64(m)
+				up.Modifiers |= int64(m)
+			}
+			if len(events) == 3 && down.Modifiers&^int64(chromedp.ModifierShift) == 0 {
+				down.Text, down.UnmodifiedText = events[1].Text, events[1].UnmodifiedText
+			}
+			for _, e := range []*input.DispatchKeyEventParams{down, up} {
+				if _, err := cdp.Call(ctx, target, input.DispatchKeyEvent, *e); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // Fill replaces the text of a field: it clicks the field, selects its text and types.

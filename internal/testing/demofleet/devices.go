@@ -56,3 +56,9 @@ func (w *World) update(names []string, steps ...step) {
 	}
 	w.Pass(time.Minute)
 }
+
+// Succeed lets devices finish the update that they are offered, or have started.
+func (w *World) Succeed(names ...string) {
+	w.t.Helper()
+	w.update(names, succeeds)
+}

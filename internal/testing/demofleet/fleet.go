@@ -220,7 +220,7 @@ func (w *World) sensors() {
 	w.update(all[14:16], downloads, fails("28", "no space left on /data"))
 	w.update(all[16:22], downloads, installs)
 	w.update(all[22:24], downloads)
-	Edit(w, Argo, &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "sensor-1-4"}}, func(s *v1alpha1.DistributionSet) {
+	Edit(w, Argo, DistributionSet("sensor-1-4"), func(s *v1alpha1.DistributionSet) {
 		s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationForce, Reason: "drains the battery within two days"}
 	})
 	w.Pass(time.Minute)
@@ -250,7 +250,7 @@ func (w *World) gateways() {
 	w.update(all[:10], downloads, succeeds)
 	w.update(all[10:16], downloads, succeeds)
 	w.Pass(20 * time.Minute)
-	Edit(w, Argo, &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "gateway-2-1"}}, func(r *v1alpha1.Rollout) {
+	Edit(w, Argo, Rollout("gateway-2-1"), func(r *v1alpha1.Rollout) {
 		resumed := metav1.NewTime(w.Now())
 		r.Spec.ResumedAt = &resumed
 	})

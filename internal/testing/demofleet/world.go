@@ -247,6 +247,16 @@ func Edit[T client.Object](w *World, manager string, o T, change func(T)) {
 	}
 }
 
+// Rollout returns a rollout of Namespace, for Edit.
+func Rollout(name string) *v1alpha1.Rollout {
+	return &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name}}
+}
+
+// DistributionSet returns a set of Namespace, for Edit.
+func DistributionSet(name string) *v1alpha1.DistributionSet {
+	return &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name}}
+}
+
 // maxRounds is how often the controllers run before a world that still changes is a fault.
 const maxRounds = 50
 
