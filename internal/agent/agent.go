@@ -16,9 +16,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/download"
 	"github.com/goshawk-dev/goshawk/internal/agent/handler"
 	"github.com/goshawk-dev/goshawk/internal/agent/journal"
@@ -30,7 +32,9 @@ type Agent struct {
 	// Folder has the journal, the files of the update in progress and those that handlers keep.
 	Folder   string
 	Journal  *journal.Journal
-	Handlers *handler.Registry
+	Handlers Handlers
+	// Disk is the disk with the folder.
+	Disk disk.FS
 	Download *download.Client
 	// Server is nil on a device that is updated by hand only.
 	Server *Server
@@ -52,6 +56,13 @@ type Agent struct {
 	stopDownload context.CancelFunc
 	// changed is closed and replaced after each change of the document or the progress.
 	changed chan struct{}
+	// visits is the number of visits to the server that succeeded.
+	visits int
+}
+
+// Handlers finds the handler of a type. Its error is a sentence for people.
+type Handlers interface {
+	For(kind string) (handler.Handler, error)
 }
 
 // storePause is the time between two attempts to store the document on a disk that is full or
@@ -106,7 +117,7 @@ func (a *Agent) newID() string { return fmt.Sprintf("device-%d", a.Now().UnixNan
 
 // start continues from the stored document.
 func (a *Agent) start(ctx context.Context) error {
-	if err := handler.StopLeftOver(a.Handlers.State); err != nil {
+	if err := handler.StopLeftOver(a.Folder); err != nil {
 		return err
 	}
 	return a.change(ctx, func(d *update.Document) *update.Document {
@@ -286,31 +297,59 @@ func (a *Agent) do(ctx context.Context, u *update.Update, step update.Step) upda
 	if err != nil {
 		return update.StepResult{Err: err.Error(), Code: update.CodeUnsupported}
 	}
-	call := handler.Call{Verb: step.Verb, Update: u.ID, Change: c, OldVersion: a.versionOf(c.Module)}
+	d, _ := a.Document()
+	call := handler.Call{Verb: step.Verb, Update: u.ID, Change: c, OldVersion: versionOf(d, c.Module)}
 	work := filepath.Join(a.Folder, "work", fmt.Sprint(step.Change))
 	call.Files, call.Work = filepath.Join(work, "files"), filepath.Join(work, "work")
-	call.Kept = filepath.Join(a.Folder, "kept", nameOf(c.Type), nameOf(c.Name))
-	if err := makeFolders(call.Files, call.Work, call.Kept); err != nil {
-		return update.StepResult{Err: err.Error()}
+	module := filepath.Join(a.Folder, "kept", nameOf(c.Type), nameOf(c.Name))
+	call.Kept, call.Store = filepath.Join(module, "data"), filepath.Join(module, storeOf(c.Store))
+	for _, store := range d.Stores(c.Module) {
+		call.Old = append(call.Old, filepath.Join(module, storeOf(store)))
+	}
+	for _, folder := range []string{call.Files, call.Work, call.Kept} {
+		if err := disk.MkdirAll(a.Disk, folder, 0o700); err != nil {
+			return update.StepResult{Err: err.Error()}
+		}
 	}
 	if step.Verb == update.Download && !c.Removes {
-		if err := a.Download.All(ctx, c.Module, call.Files, func(bytes int64) { a.downloaded(c.Module, bytes) }); err != nil {
+		if err := a.Download.All(ctx, c.Module, call.Files, &addresses{a, u, step.Change}, func(bytes int64) { a.downloaded(c.Module, bytes) }); err != nil {
 			return update.StepResult{Err: err.Error()}
 		}
 	}
 	result := h.Do(ctx, call, a.progress)
 	if step.Verb == update.Cleanup {
-		if err := os.RemoveAll(work); err != nil {
+		if err := a.clean(c, call, work, module); err != nil {
 			a.Log.Error("files of the update are left over", "error", err)
 		}
 	}
 	return result
 }
 
-func makeFolders(folders ...string) error {
-	for _, f := range folders {
-		if err := os.MkdirAll(f, 0o700); err != nil {
-			return err
+// clean removes the files of a module that nothing needs after an update: also those that a cleanup
+// that failed has left over.
+func (a *Agent) clean(c update.Change, call handler.Call, work, module string) error {
+	fsys := a.Disk
+	if err := disk.RemoveAll(fsys, work); err != nil {
+		return err
+	}
+	stay := call.Old
+	switch {
+	case c.Stage == update.Committed && c.Removes, c.Stage != update.Committed && c.Stage != update.Broken && len(call.Old) == 0 && call.OldVersion == "":
+		return disk.RemoveAll(fsys, module) // it is not installed
+	case c.Stage == update.Committed:
+		stay = []string{call.Store}
+	case c.Stage == update.Broken:
+		stay = append(stay, call.Store)
+	}
+	entries, err := os.ReadDir(module)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if path := filepath.Join(module, e.Name()); path != call.Kept && !slices.Contains(stay, path) {
+			if err := disk.RemoveAll(fsys, path); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -319,8 +358,9 @@ func makeFolders(folders ...string) error {
 // nameOf returns a name of a folder for any text.
 func nameOf(text string) string { return "m-" + url.QueryEscape(text) }
 
-func (a *Agent) versionOf(m update.Module) string {
-	d, _ := a.Document()
+func storeOf(text string) string { return "store-" + url.QueryEscape(text) }
+
+func versionOf(d *update.Document, m update.Module) string {
 	for _, i := range d.Installed {
 		if i.IsSame(m) {
 			return i.Version
@@ -339,6 +379,52 @@ func (a *Agent) progress(l handler.Line) {
 		a.message = l.Message
 	}
 	a.wake()
+}
+
+// addresses are the addresses of the artifacts of a module of the update in progress.
+type addresses struct {
+	*Agent
+	update *update.Update
+	change int
+}
+
+// Of returns the present address of an artifact.
+func (a *addresses) Of(artifact update.Artifact) string {
+	d, _ := a.Document()
+	if d.Update == nil || d.Update.ID != a.update.ID {
+		return artifact.URL
+	}
+	for _, now := range d.Update.Changes[a.change].Artifacts {
+		if now.Filename == artifact.Filename {
+			return now.URL
+		}
+	}
+	return artifact.URL
+}
+
+// Refresh visits the server, which sends the present addresses. While the server cannot be reached,
+// the download waits for it.
+func (a *addresses) Refresh(ctx context.Context) {
+	if a.Server == nil || a.update.Source != update.FromServer {
+		return
+	}
+	a.mu.Lock()
+	visits := a.visits
+	a.mu.Unlock()
+	a.poll()
+	for {
+		a.mu.Lock()
+		changed, isDone := a.changed, a.visits > visits
+		a.mu.Unlock()
+		if isDone {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
 }
 
 func (a *Agent) downloaded(m update.Module, bytes int64) {

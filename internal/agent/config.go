@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/goshawk-dev/goshawk/internal/agent/ddi"
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/download"
 	"github.com/goshawk-dev/goshawk/internal/agent/handler"
 	"github.com/goshawk-dev/goshawk/internal/agent/journal"
@@ -182,11 +183,11 @@ func (c *Config) keys() ([]minisign.PublicKey, error) {
 
 // New returns the agent of a configuration. It opens the journal; at most one agent may do so at a
 // time.
-func New(c Config, log *slog.Logger) (*Agent, error) {
-	if err := os.MkdirAll(c.Folder, 0o755); err != nil {
-		return nil, err
-	}
-	j, err := journal.Open(journal.Disk{}, c.Folder, time.Now)
+func New(c Config, log *slog.Logger) (*Agent, error) { return newOn(disk.OS{}, c, log) }
+
+// newOn returns the agent with its files on a disk.
+func newOn(fsys disk.FS, c Config, log *slog.Logger) (*Agent, error) {
+	j, err := journal.Open(fsys, c.Folder, time.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -195,8 +196,8 @@ func New(c Config, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		Folder: c.Folder, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log, document: j.Document(), changed: make(chan struct{}),
-		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder},
+		Folder: c.Folder, Disk: fsys, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log, document: j.Document(), changed: make(chan struct{}),
+		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder, Disk: fsys},
 		Reboot:   func(ctx context.Context) error { return run(ctx, c.RebootCommand) },
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is documented to be one
@@ -204,7 +205,7 @@ func New(c Config, log *slog.Logger) (*Agent, error) {
 	transport.MaxIdleConns, transport.IdleConnTimeout = 2, 30*time.Second
 	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/"))) // for installations by hand
 	a.Download = &download.Client{
-		HTTP: &http.Client{Transport: transport}, Keys: keys, BytesPerSecond: c.DownloadBytesPerSecond, Free: free,
+		Disk: fsys, HTTP: &http.Client{Transport: transport}, Keys: keys, BytesPerSecond: c.DownloadBytesPerSecond, Free: free,
 		Pause: download.PauseWithJitter(time.Second, 5*time.Minute, rand.Float64),
 	}
 	if c.Server == nil {

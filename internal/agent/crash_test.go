@@ -20,8 +20,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/journal"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
+	"github.com/goshawk-dev/goshawk/internal/testing/power"
 )
 
 // The tests in this file run the agent as a process that is killed at a chosen moment, start it
@@ -45,7 +47,7 @@ func TestMain(m *testing.M) {
 // killing is the disk of a process that kills itself in its operation number at: before it, or
 // after it if at is negative. It syncs nothing, because a kill loses nothing that was written.
 type killing struct {
-	journal.Disk
+	disk.OS
 	at, operations int
 }
 
@@ -66,17 +68,38 @@ func die() {
 	select {} // the signal arrives
 }
 
-func (k *killing) WriteFile(name string, data []byte, mode fs.FileMode) error {
-	return k.operation(func() error { return os.WriteFile(name, data, mode) })
+func (k *killing) OpenFile(name string, flag int, mode fs.FileMode) (f disk.File, err error) {
+	err = k.operation(func() error {
+		f, err = k.OS.OpenFile(name, flag, mode)
+		return err
+	})
+	return &killingFile{f, k}, err
 }
 
 func (k *killing) Rename(from, to string) error {
-	return k.operation(func() error { return k.Disk.Rename(from, to) })
+	return k.operation(func() error { return k.OS.Rename(from, to) })
 }
 
-func (k *killing) SyncFolder(string) error {
-	return k.operation(func() error { return nil })
+func (k *killing) RemoveAll(name string) error {
+	return k.operation(func() error { return k.OS.RemoveAll(name) })
 }
+
+func (k *killing) Sync(string) error { return nil }
+
+type killingFile struct {
+	disk.File
+	disk *killing
+}
+
+func (f *killingFile) Write(data []byte) (n int, err error) {
+	err = f.disk.operation(func() error {
+		n, err = f.File.Write(data)
+		return err
+	})
+	return n, err
+}
+
+func (f *killingFile) Sync() error { return nil }
 
 // crashUpdate is the update of all scenarios: one module is replaced, one is new, one is removed.
 var crashUpdate = []update.Change{
@@ -92,16 +115,11 @@ func runToEnd(folder string, at int) int {
 		return fail(err)
 	}
 	defer unlock()
-	a, err := New(Config{Folder: folder, HandlersFolder: filepath.Join(folder, "handlers.d"), RebootCommand: []string{"true"}}, slog.New(slog.DiscardHandler))
+	dying := &killing{at: at}
+	a, err := newOn(dying, Config{Folder: folder, HandlersFolder: filepath.Join(folder, "handlers.d"), RebootCommand: []string{"true"}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return fail(err)
 	}
-	disk := &killing{at: at}
-	j, err := journal.Open(disk, folder, time.Now)
-	if err != nil {
-		return fail(err)
-	}
-	a.Journal, a.document = j, j.Document()
 	boot, err := os.ReadFile(filepath.Join(folder, "boot"))
 	if err != nil {
 		return fail(err)
@@ -123,7 +141,7 @@ func runToEnd(folder string, at int) int {
 		d, _ := a.Document()
 		return d.Update == nil || d.Update.BootBefore == a.Boot
 	})
-	fmt.Println(disk.operations)
+	fmt.Println(dying.operations)
 	return 0
 }
 
@@ -169,7 +187,7 @@ type crashScenario struct {
 // crashed is a device with the scenario.
 func newCrashed(t *testing.T, s crashScenario) string {
 	t.Helper()
-	folder := t.TempDir()
+	folder := power.Folder(t)
 	if s.check == "" {
 		s.check = ":"
 	}

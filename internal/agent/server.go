@@ -70,6 +70,10 @@ func (a *Agent) serve(ctx context.Context) {
 		poll, err := a.visit(ctx)
 		if err == nil {
 			failures = 0
+			a.mu.Lock()
+			a.visits++
+			a.wake()
+			a.mu.Unlock()
 			a.waitForNews(ctx, poll)
 			continue
 		}

@@ -22,6 +22,7 @@ import (
 	"aead.dev/minisign"
 	"golang.org/x/time/rate"
 
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
 
@@ -31,6 +32,8 @@ const SignatureSuffix = ".minisig"
 
 // Client downloads artifacts.
 type Client struct {
+	// Disk is the disk for the files.
+	Disk disk.FS
 	// HTTP is the client for the downloads, with the credentials for the server.
 	HTTP *http.Client
 	// Request adds what a server needs to a request, such as a token. It may be nil.
@@ -44,29 +47,49 @@ type Client struct {
 	Free func(folder string) (int64, error)
 	// Pause is the time between two attempts. It must return at the end of the context.
 	Pause func(ctx context.Context, attempt int)
+	// Stall is how long a server may send nothing before the attempt ends. It is 1 minute if it is
+	// 0.
+	Stall time.Duration
+}
+
+// Addresses knows where the artifacts of an update are. Those of some servers are valid for a
+// limited time.
+type Addresses interface {
+	// Of returns the present address of an artifact.
+	Of(a update.Artifact) string
+	// Refresh asks the server for the present addresses. It returns after the answer, or at the end
+	// of the context.
+	Refresh(ctx context.Context)
 }
 
 // Reserve is the number of bytes that a download leaves free on the file system.
 const Reserve = 4 << 20
 
-// maxUseless is how many attempts of a download may end one after another without a further byte
-// because the server refuses them. An attempt that the network ends is repeated without limit.
+// maxUseless is how many attempts of a download may be refused without a further byte between them.
+// An attempt that the network ends is repeated without limit.
 const maxUseless = 3
 
 // maxSignature is the maximum size of a signature in bytes.
 const maxSignature = 16 << 10
 
-// refused is an answer that another attempt does not change.
-type refused struct{ error }
+// refused is the reason of an attempt that failed for another reason than the network: an answer of
+// the server, the content of the file, or the disk of the device.
+type refused struct {
+	error
+	// isAddress says that another address may help.
+	isAddress bool
+}
+
+func (r refused) Unwrap() error { return r.error }
 
 // All downloads the artifacts of a module into a folder. Files of it that are there already are not
 // downloaded again. done is called with the number of bytes of all artifacts that are on the
 // device.
-func (c *Client) All(ctx context.Context, m update.Module, folder string, done func(bytes int64)) error {
+func (c *Client) All(ctx context.Context, m update.Module, folder string, addresses Addresses, done func(bytes int64)) error {
 	if err := check(m); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := disk.MkdirAll(c.Disk, folder, 0o700); err != nil {
 		return err
 	}
 	if err := c.checkSpace(m, folder); err != nil {
@@ -74,7 +97,8 @@ func (c *Client) All(ctx context.Context, m update.Module, folder string, done f
 	}
 	before := int64(0)
 	for _, a := range m.Artifacts {
-		if err := c.one(ctx, a, folder, func(bytes int64) { done(before + bytes) }); err != nil {
+		t := transfer{Client: c, artifact: a, path: filepath.Join(folder, a.Filename), addresses: addresses, done: func(bytes int64) { done(before + bytes) }}
+		if err := t.run(ctx); err != nil {
 			return fmt.Errorf("download of %s: %w", a.Filename, err)
 		}
 		before += a.Size
@@ -129,32 +153,45 @@ func (c *Client) checkSpace(m update.Module, folder string) error {
 // partial is the suffix of a file that is not complete.
 const partial = ".part"
 
-// one downloads an artifact, with as many attempts as needed.
-func (c *Client) one(ctx context.Context, a update.Artifact, folder string, done func(int64)) error {
-	path := filepath.Join(folder, a.Filename)
-	if sum, err := sumOf(path); err == nil && strings.EqualFold(sum, a.SHA256) {
-		done(a.Size)
+// transfer is the download of one artifact.
+type transfer struct {
+	*Client
+	artifact  update.Artifact
+	path      string
+	addresses Addresses
+	done      func(int64)
+	// etag is what the server calls the content whose start is on the device, or empty.
+	etag string
+}
+
+// run downloads the artifact, with as many attempts as needed.
+func (t *transfer) run(ctx context.Context) error {
+	if sum, err := sumOf(t.path); err == nil && strings.EqualFold(sum, t.artifact.SHA256) {
+		t.done(t.artifact.Size)
 		return nil
 	}
-	useless := 0
+	most, useless := sizeOf(t.path+partial), 0
 	for attempt := 0; ; attempt++ {
-		before := sizeOf(path + partial)
-		err := c.attempt(ctx, a, path+partial, done)
+		err := t.attempt(ctx)
 		if err == nil {
-			return finish(path)
+			return t.finish()
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if sizeOf(path+partial) > before {
-			useless, attempt = 0, 0
+		if size := sizeOf(t.path + partial); size > most {
+			most, useless, attempt = size, 0, 0
 		}
-		if errors.As(err, &refused{}) {
+		why := refused{}
+		if errors.As(err, &why) {
 			if useless++; useless >= maxUseless {
 				return err
 			}
 		}
-		c.Pause(ctx, attempt)
+		t.Pause(ctx, attempt)
+		if why.isAddress {
+			t.addresses.Refresh(ctx)
+		}
 	}
 }
 
@@ -166,96 +203,168 @@ func sizeOf(path string) int64 {
 	return info.Size()
 }
 
-// attempt continues a download until its end, and verifies it.
-func (c *Client) attempt(ctx context.Context, a update.Artifact, path string, done func(int64)) error {
-	out, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+// attempt continues the download until its end, and verifies it.
+func (t *transfer) attempt(ctx context.Context) error {
+	out, err := t.Disk.OpenFile(t.path+partial, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return err
+		return refused{error: err}
 	}
 	defer func() { _ = out.Close() }()
 	have, err := out.Seek(0, io.SeekEnd)
+	if err == nil && have > t.artifact.Size {
+		have, err = restart(out)
+	}
 	if err != nil {
-		return err
+		return refused{error: err}
 	}
-	if have > a.Size {
-		if have, err = restart(out); err != nil {
-			return err
-		}
-	}
-	if have < a.Size || a.Size == 0 {
-		if err := c.get(ctx, a, out, have, done); err != nil {
+	if have < t.artifact.Size {
+		if err := t.get(ctx, out, have); err != nil {
 			return err
 		}
 	}
 	if err := out.Sync(); err != nil {
-		return err
+		return refused{error: err}
 	}
-	sum, err := sumOf(path)
+	sum, err := sumOf(t.path + partial)
 	if err != nil {
-		return err
+		return refused{error: err}
 	}
-	if !strings.EqualFold(sum, a.SHA256) {
+	if !strings.EqualFold(sum, t.artifact.SHA256) {
 		_, err := restart(out) // a part of it may be from another file, so nothing of it is used again
-		return errors.Join(refused{fmt.Errorf("it has SHA-256 %s, want %s", sum, strings.ToLower(a.SHA256))}, err)
+		return errors.Join(refused{error: fmt.Errorf("it has SHA-256 %s, want %s", sum, strings.ToLower(t.artifact.SHA256))}, err)
 	}
 	return nil
 }
 
-func restart(out *os.File) (int64, error) {
+func restart(out disk.File) (int64, error) {
 	if err := out.Truncate(0); err != nil {
 		return 0, err
 	}
 	return out.Seek(0, io.SeekStart)
 }
 
+var errStalled = errors.New("the server has sent nothing for too long")
+
 // get appends the bytes from a position to the file. A server that ignores the range sends all.
-func (c *Client) get(ctx context.Context, a update.Artifact, out *os.File, from int64, done func(int64)) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL, nil)
+func (t *transfer) get(ctx context.Context, out disk.File, from int64) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stall := t.Stall
+	if stall == 0 {
+		stall = time.Minute
+	}
+	timer := time.AfterFunc(stall, func() { cancel(errStalled) })
+	defer timer.Stop()
+	request, err := t.request(ctx, from)
 	if err != nil {
-		return refused{err}
+		return refused{error: err}
+	}
+	response, err := t.HTTP.Do(request)
+	timer.Stop()
+	if err != nil {
+		return stalled(ctx, err)
+	}
+	defer response.Body.Close()
+	start, err := startOf(response, from)
+	if response.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		_, errRestart := restart(out)
+		err = errors.Join(err, errRestart)
+	}
+	if err != nil {
+		return err
+	}
+	if start == 0 && from > 0 {
+		if from, err = restart(out); err != nil {
+			return refused{error: err}
+		}
+	}
+	if tag := response.Header.Get("ETag"); strings.HasPrefix(tag, `"`) {
+		t.etag = tag // a weak one does not say that the bytes are the same
+	}
+	if length := response.ContentLength; length >= 0 && from+length != t.artifact.Size {
+		return refused{error: fmt.Errorf("the file of the server has %d bytes, and the artifact %d", from+length, t.artifact.Size)}
+	}
+	body := &counted{from: t.limited(ctx, &alive{response.Body, timer, stall}), done: t.done, bytes: from}
+	// One byte more than the artifact has: a file that is too long is not written to the disk.
+	if _, err := io.Copy(&local{out}, io.LimitReader(body, t.artifact.Size-from+1)); err != nil {
+		return stalled(ctx, err)
+	}
+	switch {
+	case body.bytes > t.artifact.Size:
+		_, err := restart(out)
+		return errors.Join(refused{error: fmt.Errorf("the server sent more than the %d bytes of the artifact", t.artifact.Size)}, err)
+	case body.bytes < t.artifact.Size:
+		return refused{error: fmt.Errorf("the server sent %d of the %d bytes of the artifact", body.bytes, t.artifact.Size)}
+	}
+	return nil
+}
+
+func (t *transfer) request(ctx context.Context, from int64) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.addresses.Of(t.artifact), nil)
+	if err != nil {
+		return nil, err
 	}
 	if from > 0 {
 		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+		if t.etag != "" {
+			request.Header.Set("If-Range", t.etag)
+		}
 	}
 	request.Header.Set("Accept-Encoding", "identity")
-	if c.Request != nil {
-		c.Request(request)
+	if t.Request != nil {
+		t.Request(request)
 	}
-	response, err := c.HTTP.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
+	return request, nil
+}
+
+// startOf returns the position of the first byte of a response: the requested one or 0.
+func startOf(response *http.Response, requested int64) (int64, error) {
+	answered := fmt.Errorf("the server answered %s", response.Status)
 	switch code := response.StatusCode; {
-	case code == http.StatusPartialContent && strings.HasPrefix(response.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", from)):
-	case code == http.StatusOK || code == http.StatusPartialContent:
-		if code == http.StatusPartialContent {
-			return refused{fmt.Errorf("the server sent the range %q, and bytes from %d were requested", response.Header.Get("Content-Range"), from)}
+	case code == http.StatusOK:
+		return 0, nil
+	case code == http.StatusPartialContent && requested > 0:
+		if got := response.Header.Get("Content-Range"); !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", requested)) {
+			return 0, refused{error: fmt.Errorf("the server sent the range %q, and bytes from %d were requested", got, requested)}
 		}
-		if from, err = restart(out); err != nil {
-			return err
-		}
-	case code == http.StatusRequestedRangeNotSatisfiable:
-		_, err := restart(out)
-		return errors.Join(refused{fmt.Errorf("the server answered %s", response.Status)}, err)
+		return requested, nil
 	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:
-		return fmt.Errorf("the server answered %s", response.Status)
+		return 0, answered
 	default:
-		return refused{fmt.Errorf("the server answered %s", response.Status)}
+		return 0, refused{error: answered, isAddress: true}
 	}
-	body := &counted{from: c.limited(ctx, response.Body), done: done, bytes: from}
-	// One byte more than the artifact has: a file that is too long is not written to the disk.
-	if _, err := io.Copy(out, io.LimitReader(body, a.Size-from+1)); err != nil {
-		return err
+}
+
+// stalled returns the reason of the end of an attempt.
+func stalled(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errStalled) {
+		return errStalled
 	}
-	switch {
-	case body.bytes > a.Size:
-		_, err := restart(out)
-		return errors.Join(refused{fmt.Errorf("the server sent more than the %d bytes of the artifact", a.Size)}, err)
-	case body.bytes < a.Size:
-		return io.ErrUnexpectedEOF
+	return err
+}
+
+// alive ends the attempt if a read takes too long.
+type alive struct {
+	from  io.Reader
+	timer *time.Timer
+	limit time.Duration
+}
+
+func (a *alive) Read(p []byte) (int, error) {
+	a.timer.Reset(a.limit)
+	defer a.timer.Stop()
+	return a.from.Read(p)
+}
+
+// local marks the errors of the disk.
+type local struct{ io.Writer }
+
+func (l *local) Write(p []byte) (int, error) {
+	n, err := l.Writer.Write(p)
+	if err != nil {
+		err = refused{error: err}
 	}
-	return nil
+	return n, err
 }
 
 // counted reports the bytes that were read.
@@ -297,16 +406,12 @@ func (s *slow) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// finish gives a complete file its name.
-func finish(path string) error {
-	if err := os.Rename(path+partial, path); err != nil {
+// finish gives the complete file its name.
+func (t *transfer) finish() error {
+	if err := t.Disk.Rename(t.path+partial, t.path); err != nil {
 		return err
 	}
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return t.Disk.Sync(filepath.Dir(t.path))
 }
 
 // checkSignatures checks that one of the keys has signed each artifact.

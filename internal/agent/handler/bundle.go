@@ -15,14 +15,15 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
 
 // bundle is the built-in handler for modules with one artifact that is a tar archive (also with
 // gzip) with its own scripts: install, and any of check, verify, commit, rollback, remove and
 // cleanup. A script is called like an executable in the folder of handlers, in the folder of the
-// archive. The archive stays on the device after a successful update, because its script remove
-// removes the module later.
+// archive. The archive is unpacked into the store of the module, where it stays after a successful
+// update, because its script remove removes the module later.
 type bundle struct {
 	registry *Registry
 }
@@ -33,13 +34,13 @@ const (
 	maxExtracted = 16 << 30
 )
 
-// The folder of the unpacked archive, in the folders Work and Kept.
+// The folder of the unpacked archive in a store.
 const unpacked = "bundle"
 
 func (b *bundle) Do(ctx context.Context, c Call, progress func(Line)) update.StepResult {
-	folder := filepath.Join(c.Work, unpacked)
+	folder := filepath.Join(c.Store, unpacked)
 	if c.Change.Removes {
-		folder = filepath.Join(c.Kept, unpacked)
+		folder = installed(c)
 	}
 	switch c.Verb {
 	case update.Check:
@@ -52,11 +53,21 @@ func (b *bundle) Do(ctx context.Context, c Call, progress func(Line)) update.Ste
 			return failed(err)
 		}
 		return b.run(ctx, "check", c, folder, progress)
-	case update.Commit:
-		return b.commit(ctx, c, folder, progress)
 	default:
 		return b.run(ctx, string(c.Verb), c, folder, progress)
 	}
+}
+
+// installed returns the folder of the archive of the installed version, or of the version that an
+// earlier update could not roll back. Without one it is a folder that does not exist.
+func installed(c Call) string {
+	for _, store := range c.Old {
+		folder := filepath.Join(store, unpacked)
+		if _, err := os.Stat(folder); err == nil {
+			return folder
+		}
+	}
+	return filepath.Join(c.Store, unpacked)
 }
 
 // check looks at what is known before the download. The script check of an archive runs after it.
@@ -88,25 +99,6 @@ func (b *bundle) run(ctx context.Context, script string, c Call, folder string, 
 	return (&program{path: path, registry: b.registry, folder: folder}).Do(ctx, c, progress)
 }
 
-// commit keeps the archive for a later removal, or forgets it after a removal.
-func (b *bundle) commit(ctx context.Context, c Call, folder string, progress func(Line)) update.StepResult {
-	result := b.run(ctx, "commit", c, folder, progress)
-	if result.Err != "" {
-		return result
-	}
-	kept := filepath.Join(c.Kept, unpacked)
-	if c.Change.Removes {
-		if err := os.RemoveAll(c.Kept); err != nil {
-			return failed(err)
-		}
-		return result
-	}
-	if err := errors.Join(os.RemoveAll(kept), os.CopyFS(kept, os.DirFS(folder))); err != nil {
-		return failed(fmt.Errorf("keep the archive for a later removal: %w", err))
-	}
-	return result
-}
-
 // unpack extracts the archive. os.Root refuses every path and link that leads out of the folder.
 func (b *bundle) unpack(c Call, folder string) error {
 	archive, err := os.Open(filepath.Join(c.Files, c.Change.Artifacts[0].Filename))
@@ -114,7 +106,10 @@ func (b *bundle) unpack(c Call, folder string) error {
 		return err
 	}
 	defer func() { _ = archive.Close() }()
-	if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o700)); err != nil {
+	if err := disk.RemoveAll(b.registry.Disk, folder); err != nil {
+		return err
+	}
+	if err := disk.MkdirAll(b.registry.Disk, folder, 0o700); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(folder)
@@ -129,7 +124,7 @@ func (b *bundle) unpack(c Call, folder string) error {
 	if _, err := root.Stat("install"); err != nil {
 		return fmt.Errorf("%s has no script named install at its top level", name)
 	}
-	return nil
+	return disk.SyncTree(b.registry.Disk, folder)
 }
 
 func extract(from io.Reader, root *os.Root) error {
@@ -176,7 +171,7 @@ func extractEntry(archive io.Reader, header *tar.Header, root *os.Root) error {
 			return err
 		}
 		_, err = io.Copy(out, archive) //nolint:gosec // the sizes of all entries are limited
-		return errors.Join(err, out.Sync(), out.Close())
+		return errors.Join(err, out.Close())
 	case tar.TypeSymlink:
 		return root.Symlink(header.Linkname, name)
 	case tar.TypeXGlobalHeader:

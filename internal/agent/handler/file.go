@@ -12,12 +12,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
 
@@ -25,11 +27,12 @@ import (
 // metadata "path" of the module, and the mode of its files is the metadata "mode" (octal, default
 // 0644). Each file is replaced atomically; the old ones are kept until cleanup.
 type file struct {
+	disk disk.FS
 	// roots are the folders below which it may write.
 	roots []string
 }
 
-// placed is what the handler remembers of an installed module.
+// placed is what the handler remembers of an installed module, in its store.
 type placed struct {
 	Folder string            `json:"folder"`
 	Files  map[string]string `json:"files"` // SHA256 by name
@@ -62,9 +65,7 @@ func (f *file) Do(_ context.Context, c Call, _ func(Line)) update.StepResult {
 		err = f.verify(c)
 	case update.Rollback:
 		err = f.rollback(c)
-	case update.Commit:
-		err = f.commit(c)
-	case update.Download, update.Cleanup:
+	case update.Download, update.Commit, update.Cleanup: // install has done everything
 	}
 	if err != nil {
 		return failed(err)
@@ -100,9 +101,11 @@ func isBelow(path, root string) bool {
 
 // replace installs or removes the files. First it saves all old ones, once.
 func (f *file) replace(c Call) error {
-	want, old := placed{Files: map[string]string{}}, placed{}
-	if err := readJSON(filepath.Join(c.Kept, placedFile), &old); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	want, old := placed{Files: map[string]string{}}, make([]placed, len(c.Old))
+	for i, store := range c.Old {
+		if err := readJSON(filepath.Join(store, placedFile), &old[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	mode := fs.FileMode(0o644)
 	if !c.Change.Removes {
@@ -114,39 +117,48 @@ func (f *file) replace(c Call) error {
 			want.Files[a.Filename] = a.SHA256
 		}
 	}
-	if err := save(c.Work, old, want); err != nil {
+	if err := f.save(c.Work, append(old, want)); err != nil {
 		return fmt.Errorf("save the old files: %w", err)
 	}
+	if err := disk.MkdirAll(f.disk, c.Store, 0o700); err != nil {
+		return err
+	}
+	// The record comes first: it says what to remove if the rollback fails.
+	if err := f.writeJSON(filepath.Join(c.Store, placedFile), want); err != nil {
+		return err
+	}
 	if want.Folder != "" {
-		if err := os.MkdirAll(want.Folder, 0o755); err != nil {
+		if err := disk.MkdirAll(f.disk, want.Folder, 0o755); err != nil {
 			return err
 		}
 	}
 	for _, a := range c.Change.Artifacts {
-		if err := copyFile(filepath.Join(c.Files, a.Filename), filepath.Join(want.Folder, a.Filename), mode); err != nil {
+		if err := disk.Copy(f.disk, filepath.Join(c.Files, a.Filename), filepath.Join(want.Folder, a.Filename), mode); err != nil {
 			return err
 		}
 	}
-	for name := range old.Files {
-		if _, stays := want.Files[name]; old.Folder != want.Folder || !stays {
-			if err := os.Remove(filepath.Join(old.Folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
+	for _, p := range old {
+		for _, name := range slices.Sorted(maps.Keys(p.Files)) {
+			if _, stays := want.Files[name]; p.Folder != want.Folder || !stays {
+				if err := disk.Remove(f.disk, filepath.Join(p.Folder, name)); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	return writeJSON(filepath.Join(c.Work, placedFile), want)
+	return nil
 }
 
 // save copies all files that replace changes, and then writes what it saved. A call that is
 // repeated after an interruption finds this record and saves nothing: some files are new by then.
-func save(work string, old, want placed) error {
+func (f *file) save(work string, changes []placed) error {
 	record := filepath.Join(work, savedFile)
 	if _, err := os.Stat(record); err == nil {
 		return nil
 	}
 	s := saved{Folders: map[string]map[string]bool{}}
-	for _, p := range []placed{old, want} {
-		for name := range p.Files {
+	for _, p := range changes {
+		for _, name := range slices.Sorted(maps.Keys(p.Files)) {
 			if s.Folders[p.Folder] == nil {
 				s.Folders[p.Folder] = map[string]bool{}
 			}
@@ -162,13 +174,13 @@ func save(work string, old, want placed) error {
 			if !info.Mode().IsRegular() {
 				return fmt.Errorf("%s is not a regular file: remove it, or install into another folder", from)
 			}
-			if err := copyFile(from, savedAs(work, from), info.Mode().Perm()); err != nil {
+			if err := disk.Copy(f.disk, from, savedAs(work, from), info.Mode().Perm()); err != nil {
 				return err
 			}
 			s.Folders[p.Folder][name] = true
 		}
 	}
-	return writeJSON(record, s)
+	return f.writeJSON(record, s)
 }
 
 // savedAs returns the name of the copy of an old file.
@@ -184,8 +196,10 @@ func (f *file) rollback(c Call) error {
 	} else if err != nil {
 		return err
 	}
-	for folder, files := range s.Folders {
-		for name, existed := range files {
+	for _, folder := range slices.Sorted(maps.Keys(s.Folders)) {
+		files := s.Folders[folder]
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			existed := files[name]
 			path := filepath.Join(folder, name)
 			if existed {
 				copied := savedAs(c.Work, path)
@@ -193,15 +207,12 @@ func (f *file) rollback(c Call) error {
 				if err != nil {
 					return err
 				}
-				if err := copyFile(copied, path, info.Mode().Perm()); err != nil {
+				if err := disk.Copy(f.disk, copied, path, info.Mode().Perm()); err != nil {
 					return err
 				}
-			} else if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			} else if err := disk.Remove(f.disk, path); err != nil {
 				return err
 			}
-		}
-		if err := syncFolder(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
 		}
 	}
 	return nil
@@ -209,7 +220,7 @@ func (f *file) rollback(c Call) error {
 
 func (f *file) verify(c Call) error {
 	var want placed
-	if err := readJSON(filepath.Join(c.Work, placedFile), &want); err != nil {
+	if err := readJSON(filepath.Join(c.Store, placedFile), &want); err != nil {
 		return err
 	}
 	for name, sum := range want.Files {
@@ -223,51 +234,6 @@ func (f *file) verify(c Call) error {
 		}
 	}
 	return nil
-}
-
-// commit remembers the installed files for the next update and for the removal.
-func (f *file) commit(c Call) error {
-	if c.Change.Removes {
-		return os.RemoveAll(c.Kept)
-	}
-	return copyFile(filepath.Join(c.Work, placedFile), filepath.Join(c.Kept, placedFile), 0o600)
-}
-
-// copyFile replaces a file atomically and durably.
-func copyFile(from, to string, mode fs.FileMode) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }()
-	return replaceFile(to, mode, func(out io.Writer) error {
-		_, err := io.Copy(out, in)
-		return err
-	})
-}
-
-func replaceFile(path string, mode fs.FileMode, write func(io.Writer) error) error {
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".goshawk-new")
-	out, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(write(out), out.Chmod(mode), out.Sync(), out.Close())
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-func syncFolder(folder string) error {
-	f, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 func sumOf(path string) (string, error) {
@@ -291,12 +257,12 @@ func readJSON(path string, into any) error {
 	return json.Unmarshal(data, into)
 }
 
-func writeJSON(path string, value any) error {
+func (f *file) writeJSON(path string, value any) error {
 	encoded, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, 0o600, func(out io.Writer) error {
+	return disk.Replace(f.disk, path, 0o600, func(out io.Writer) error {
 		_, err := out.Write(encoded)
 		return err
 	})

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
 
@@ -31,6 +32,11 @@ type Call struct {
 	Work string
 	// Kept is a folder for the handler that exists until the module is removed.
 	Kept string
+	// Store is the folder of a built-in handler for this installation of the module. Old are those
+	// of the installed version, and of a version that an earlier update could not roll back. They
+	// need not exist.
+	Store string
+	Old   []string
 }
 
 // Handler does one call after the other. A call that returns update.StepResult with Missing set did
@@ -51,6 +57,8 @@ type Registry struct {
 	Timeout time.Duration
 	// State is a folder for the process that runs now.
 	State string
+	// Disk is the disk that the built-in handlers write to.
+	Disk disk.FS
 }
 
 // typeName is what a type must look like, because it is a name of a file.
@@ -76,7 +84,7 @@ func (r *Registry) For(kind string) (Handler, error) {
 	case "bundle":
 		return &bundle{registry: r}, nil
 	case "file":
-		return &file{roots: r.Roots}, nil
+		return &file{disk: r.Disk, roots: r.Roots}, nil
 	}
 	return nil, fmt.Errorf("there is no handler for type %q: put an executable at %s, or map the type to bundle or file in the configuration (handlers)", kind, path)
 }

@@ -7,6 +7,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
 
@@ -24,13 +26,16 @@ type device struct {
 	registry *Registry
 	root     string
 	lines    []Line
+	// update numbers the updates: each one has a store of its own.
+	update int
+	old    []string
 }
 
 func newDevice(t *testing.T) *device {
 	t.Helper()
 	root := t.TempDir()
 	d := &device{T: t, root: root}
-	d.registry = &Registry{Folder: filepath.Join(root, "handlers.d"), Roots: []string{filepath.Join(root, "opt")}, State: root, BuiltIn: map[string]string{"app": "bundle", "config": "file"}}
+	d.registry = &Registry{Folder: filepath.Join(root, "handlers.d"), Roots: []string{filepath.Join(root, "opt")}, State: root, Disk: disk.OS{}, BuiltIn: map[string]string{"app": "bundle", "config": "file"}}
 	for _, folder := range []string{"handlers.d", "files", "work", "kept", "opt"} {
 		if err := os.MkdirAll(filepath.Join(root, folder), 0o755); err != nil {
 			t.Fatal(err)
@@ -64,9 +69,11 @@ func (d *device) do(verb update.Verb, c update.Change) update.StepResult {
 	if err != nil {
 		return failed(err)
 	}
-	call := Call{Verb: verb, Update: "7", Change: c, OldVersion: "1", Files: filepath.Join(d.root, "files"), Work: filepath.Join(d.root, "work"), Kept: filepath.Join(d.root, "kept")}
+	call := Call{Verb: verb, Update: "7", Change: c, OldVersion: "1", Files: filepath.Join(d.root, "files"), Work: filepath.Join(d.root, "work"), Kept: filepath.Join(d.root, "kept"), Store: d.store(d.update), Old: d.old}
 	return h.Do(d.Context(), call, func(l Line) { d.lines = append(d.lines, l) })
 }
+
+func (d *device) store(update int) string { return filepath.Join(d.root, fmt.Sprint("store-", update)) }
 
 // must does calls that must succeed.
 func (d *device) must(c update.Change, verbs ...update.Verb) {
@@ -78,9 +85,14 @@ func (d *device) must(c update.Change, verbs ...update.Verb) {
 	}
 }
 
-// after empties the folders that an update has for itself.
-func (d *device) after() {
+// after empties the folders that an update has for itself. old are the updates whose stores stay.
+func (d *device) after(old ...int) {
 	d.Helper()
+	d.update++
+	d.old = nil
+	for _, o := range old {
+		d.old = append(d.old, d.store(o))
+	}
 	for _, folder := range []string{"files", "work"} {
 		if err := os.RemoveAll(filepath.Join(d.root, folder)); err != nil {
 			d.Fatal(err)
@@ -219,7 +231,7 @@ func TestFilesAreInstalledReplacedRolledBackAndRemoved(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(d.root, "opt/settings/a.txt")); err != nil || info.Mode() != 0o640 {
 		t.Errorf("mode %v, %v", info, err)
 	}
-	d.after()
+	d.after(0)
 
 	two := configModule(d, "2", map[string]string{"b.txt": "b2", "c.txt": "c2"})
 	d.must(two, update.Check, update.Install, update.Verify)
@@ -230,7 +242,7 @@ func TestFilesAreInstalledReplacedRolledBackAndRemoved(t *testing.T) {
 	if got := d.read("opt/settings/a.txt") + d.read("opt/settings/b.txt") + d.read("opt/settings/c.txt"); got != "a1b1(c.txt does not exist)" {
 		t.Errorf("rolled back to %s", got)
 	}
-	d.after()
+	d.after(0)
 
 	remove := module("config", "settings", "")
 	remove.Removes = true
@@ -242,9 +254,9 @@ func TestFilesAreInstalledReplacedRolledBackAndRemoved(t *testing.T) {
 	if got := d.read("opt/settings/a.txt"); got != "a1" {
 		t.Errorf("after the rollback of the removal: %s", got)
 	}
-	d.after()
+	d.after(0)
 	d.must(remove, update.Check, update.Download, update.Remove, update.Verify, update.Commit, update.Cleanup)
-	if got := d.read("opt/settings/a.txt") + d.read("kept/placed.json"); got != "(a.txt does not exist)(placed.json does not exist)" {
+	if got := d.read("opt/settings/a.txt"); got != "(a.txt does not exist)" {
 		t.Errorf("after the removal: %s", got)
 	}
 }
@@ -320,13 +332,14 @@ func TestBundleRunsItsOwnScripts(t *testing.T) {
 		c := module("app", "web", "2")
 		c.Artifacts = []update.Artifact{{Filename: "app.tar"}}
 		d.must(c, update.Check, update.Download, update.Install, update.Verify, update.Rollback, update.Install, update.Commit, update.Cleanup)
-		d.after()
+		d.after(0)
 		c.Removes = true
 		d.must(c, update.Check, update.Download, update.Remove, update.Verify, update.Commit, update.Cleanup)
 		want := "check download v2\ninstall install v2\nverify verify v2\nrollback rollback v2\ninstall install v2\ncheck check v2\nremove remove v2\nverify verify v2\n"
 		if got := d.read("log"); got != want {
 			t.Errorf("the scripts wrote\n%swant\n%s", got, want)
 		}
+		d.after()
 		if r := d.do(update.Check, c); !strings.Contains(r.Err, "web cannot be removed") {
 			t.Errorf("a second removal: %+v", r)
 		}

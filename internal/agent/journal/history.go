@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
@@ -31,13 +32,13 @@ func (j *Journal) History() ([]update.Result, error) {
 // ReadHistory returns the results of all updates in the folder of a journal, oldest first. The
 // agent does not need to run.
 func ReadHistory(folder string) ([]update.Result, error) {
-	return (&Journal{fs: Disk{}, folder: folder}).History()
+	return (&Journal{folder: folder}).History()
 }
 
-// historyLines returns the lines of the history. Lines that are not JSON are left out: a damaged
+// historyLines returns the lines of the history. Lines that are no results are left out: a damaged
 // history must not stop the agent.
 func (j *Journal) historyLines() ([][]byte, error) {
-	data, err := j.fs.ReadFile(j.path(HistoryFile))
+	data, err := os.ReadFile(j.path(HistoryFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -46,7 +47,7 @@ func (j *Journal) historyLines() ([][]byte, error) {
 	}
 	var lines [][]byte
 	for line := range bytes.Lines(data) {
-		if json.Valid(line) {
+		if json.Unmarshal(line, &update.Result{}) == nil {
 			lines = append(lines, append(bytes.TrimSpace(line), '\n'))
 		}
 	}

@@ -12,10 +12,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
 
@@ -34,7 +37,7 @@ const MaxHistory = 1000
 
 // Journal is the stored document.
 type Journal struct {
-	fs      FS
+	fs      disk.FS
 	folder  string
 	current *update.Document
 	// now returns the time for the reason of an inconsistency that the journal itself finds.
@@ -51,20 +54,23 @@ type sealed struct {
 
 // Open reads the journal in a folder, which it creates if it does not exist. If the document cannot
 // be read, which no kill and no loss of power causes, the file is kept with the suffix .damaged,
-// and the device counts as inconsistent, because nothing is known about it.
-func Open(fsys FS, folder string, now func() time.Time) (*Journal, error) {
-	if err := fsys.MkdirAll(folder, 0o755); err != nil {
+// and the device counts as inconsistent, because nothing is known about it. A document of a newer
+// agent is an error, and stays as it is.
+func Open(fsys disk.FS, folder string, now func() time.Time) (*Journal, error) {
+	if err := disk.MkdirAll(fsys, folder, 0o755); err != nil {
 		return nil, fmt.Errorf("create the folder of the journal: %w", err)
 	}
 	j := &Journal{fs: fsys, folder: folder, now: now}
-	data, err := fsys.ReadFile(j.path(FileName))
+	data, err := os.ReadFile(j.path(FileName))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		j.current = &update.Document{Format: update.FormatVersion}
 	case err != nil:
 		return nil, fmt.Errorf("read the journal: %w", err)
 	default:
-		if j.current, err = decode(data); err != nil {
+		if j.current, err = decode(data); errors.As(err, &newer{}) {
+			return nil, fmt.Errorf("%s %w", j.path(FileName), err)
+		} else if err != nil {
 			if j.current, err = j.replaceDamaged(err); err != nil {
 				return nil, err
 			}
@@ -77,7 +83,7 @@ func Open(fsys FS, folder string, now func() time.Time) (*Journal, error) {
 }
 
 func (j *Journal) replaceDamaged(why error) (*update.Document, error) {
-	if err := j.fs.Rename(j.path(FileName), j.path(FileName+".damaged")); err != nil {
+	if err := errors.Join(j.fs.Rename(j.path(FileName), j.path(FileName+".damaged")), j.fs.Sync(j.folder)); err != nil {
 		return nil, fmt.Errorf("keep the damaged journal: %w", err)
 	}
 	return &update.Document{
@@ -117,7 +123,7 @@ func (j *Journal) Publish() error {
 	if err != nil {
 		return err
 	}
-	if old, err := j.fs.ReadFile(j.path(StateFile)); err == nil && bytes.Equal(old, append(encoded, '\n')) {
+	if old, err := os.ReadFile(j.path(StateFile)); err == nil && bytes.Equal(old, append(encoded, '\n')) {
 		return nil
 	}
 	if err := j.replace(StateFile, append(encoded, '\n'), 0o644); err != nil {
@@ -128,14 +134,10 @@ func (j *Journal) Publish() error {
 
 // replace writes a file so that its name has either the old content or the whole new one.
 func (j *Journal) replace(name string, data []byte, mode fs.FileMode) error {
-	temporary := j.path(name + ".new")
-	if err := j.fs.WriteFile(temporary, data, mode); err != nil {
+	return disk.Replace(j.fs, j.path(name), mode, func(out io.Writer) error {
+		_, err := out.Write(data)
 		return err
-	}
-	if err := j.fs.Rename(temporary, j.path(name)); err != nil {
-		return err
-	}
-	return j.fs.SyncFolder(j.folder)
+	})
 }
 
 func (j *Journal) path(name string) string { return filepath.Join(j.folder, name) }
@@ -156,14 +158,27 @@ func decode(data []byte) (*update.Document, error) {
 	if got := checksum(s.Document); got != s.SHA256 {
 		return nil, errors.New("its checksum is wrong")
 	}
-	d := &update.Document{}
-	if err := json.Unmarshal(s.Document, d); err != nil {
+	var format struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(s.Document, &format); err != nil {
 		return nil, err
 	}
-	if d.Format != update.FormatVersion {
-		return nil, fmt.Errorf("it has format %d, and this agent reads format %d", d.Format, update.FormatVersion)
+	if format.Format > update.FormatVersion {
+		return nil, newer{format.Format}
 	}
-	return d, nil
+	if format.Format != update.FormatVersion {
+		return nil, fmt.Errorf("it has format %d, and this agent reads format %d", format.Format, update.FormatVersion)
+	}
+	d := &update.Document{}
+	return d, json.Unmarshal(s.Document, d)
+}
+
+// newer is the error for the document of a newer agent, with its format.
+type newer struct{ format int }
+
+func (n newer) Error() string {
+	return fmt.Sprintf("was written by a newer goshawk-agent (format %d; this one reads up to format %d): install the newer goshawk-agent again. Nothing was changed", n.format, update.FormatVersion)
 }
 
 func checksum(data []byte) string {

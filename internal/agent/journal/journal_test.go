@@ -5,22 +5,26 @@ package journal
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
+	"github.com/goshawk-dev/goshawk/internal/testing/power"
 )
 
 func clock() time.Time { return time.Unix(5000, 0).UTC() }
 
-func open(t *testing.T, fsys FS, folder string) *Journal {
+func open(t *testing.T, fsys disk.FS, folder string) *Journal {
 	t.Helper()
 	j, err := Open(fsys, folder, clock)
 	if err != nil {
@@ -49,27 +53,29 @@ func documents() []*update.Document {
 func TestDocumentSurvivesAKillAndALossOfPowerAtEachOperation(t *testing.T) {
 	for _, end := range []struct {
 		name string
-		of   func(*memory)
-	}{{"a kill", (*memory).restart}, {"a loss of power", (*memory).losePower}} {
+		of   func(*power.Disk)
+	}{{"a kill", func(*power.Disk) {}}, {"a loss of power", (*power.Disk).LosePower}} {
 		t.Run(end.name, func(t *testing.T) {
 			all := documents()
 			for operation := 1; ; operation++ {
-				m := newMemory()
-				m.random.IntN(operation)
-				j := open(t, m, "/j")
-				m.operations = operation
+				folder := filepath.Join(power.Folder(t), "j")
+				m := power.New(filepath.Dir(folder), uint64(operation)) //nolint:gosec // it is small
+				m.KillAt = operation
 				stored := -1
-				for i, d := range all {
-					if err := j.Store(d); err != nil {
-						break
+				power.Run(func() {
+					j := open(t, m, folder)
+					for i, d := range all {
+						if err := j.Store(d); err != nil {
+							t.Fatal(err)
+						}
+						stored = i
 					}
-					stored = i
-				}
+				})
 				if stored == len(all)-1 {
 					return
 				}
 				end.of(m)
-				j = open(t, m, "/j")
+				j := open(t, m, folder)
 				var want []*update.Document
 				if stored < 0 {
 					want = append(want, &update.Document{Format: update.FormatVersion})
@@ -83,17 +89,17 @@ func TestDocumentSurvivesAKillAndALossOfPowerAtEachOperation(t *testing.T) {
 				if err := j.Publish(); err != nil {
 					t.Fatal(err)
 				}
-				wantFiles(t, m, j)
+				wantFiles(t, folder, j)
 			}
 		})
 	}
 }
 
 // wantFiles checks that the state and the history agree with the document.
-func wantFiles(t *testing.T, m *memory, j *Journal) {
+func wantFiles(t *testing.T, folder string, j *Journal) {
 	t.Helper()
 	var got State
-	if err := json.Unmarshal([]byte(m.file("/j", StateFile)), &got); err != nil {
+	if err := json.Unmarshal([]byte(read(t, folder, StateFile)), &got); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(StateOf(j.Document()), got); diff != "" {
@@ -118,26 +124,65 @@ func wantFiles(t *testing.T, m *memory, j *Journal) {
 	}
 }
 
-func TestFullDiskKeepsTheOldDocument(t *testing.T) {
-	m := newMemory()
-	j := open(t, m, "/j")
-	all := documents()
-	if err := j.Store(all[0]); err != nil {
+func TestFullOrReadOnlyDiskKeepsTheOldDocument(t *testing.T) {
+	for _, why := range []error{syscall.ENOSPC, syscall.EROFS} {
+		t.Run(why.Error(), func(t *testing.T) {
+			folder := power.Folder(t)
+			m := power.New(folder, 1)
+			j := open(t, m, folder)
+			all := documents()
+			if err := j.Store(all[0]); err != nil {
+				t.Fatal(err)
+			}
+			m.Fail = why
+			if err := j.Store(all[1]); !errors.Is(err, why) || !strings.Contains(err.Error(), "store the journal: ") {
+				t.Errorf("the error is %v", err)
+			}
+			if j = open(t, m, folder); !cmp.Equal(j.Document(), all[0]) {
+				t.Errorf("the document is %+v", j.Document())
+			}
+			m.Fail = nil
+			if err := j.Store(all[1]); err != nil {
+				t.Fatal(err)
+			}
+			if j = open(t, m, folder); !cmp.Equal(j.Document(), all[1]) {
+				t.Errorf("the document is %+v", j.Document())
+			}
+		})
+	}
+}
+
+func read(t *testing.T, folder, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(folder, name))
+	if err != nil {
 		t.Fatal(err)
 	}
-	m.full = true
-	if err := j.Store(all[1]); err == nil || !strings.Contains(err.Error(), "store the journal: no space left") {
+	return string(data)
+}
+
+func write(t *testing.T, folder, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestJournalOfANewerAgentIsRefused checks that a downgrade of the agent changes nothing.
+func TestJournalOfANewerAgentIsRefused(t *testing.T) {
+	document := fmt.Sprintf(`{"format":%d,"installed":{"of a type":"that this agent cannot read"}}`, update.FormatVersion+1)
+	future := fmt.Sprintf(`{"sha256":%q,"document":%s}`, checksum([]byte(document)), document)
+	folder := t.TempDir()
+	write(t, folder, FileName, future)
+	_, err := Open(disk.OS{}, folder, clock)
+	if err == nil || !strings.Contains(err.Error(), "was written by a newer goshawk-agent (format 2; this one reads up to format 1): install the newer goshawk-agent again") {
 		t.Errorf("the error is %v", err)
 	}
-	if j = open(t, m, "/j"); !cmp.Equal(j.Document(), all[0]) {
-		t.Errorf("the document is %+v", j.Document())
+	if read(t, folder, FileName) != future {
+		t.Error("the journal has changed")
 	}
-	m.full = false
-	if err := j.Store(all[1]); err != nil {
-		t.Fatal(err)
-	}
-	if j = open(t, m, "/j"); !cmp.Equal(j.Document(), all[1]) {
-		t.Errorf("the document is %+v", j.Document())
+	if entries, _ := os.ReadDir(folder); len(entries) != 1 {
+		t.Errorf("the folder has %v", entries)
 	}
 }
 
@@ -147,25 +192,25 @@ func TestDamagedJournalIsKeptAndMeansInconsistent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	future, err := encode(&update.Document{Format: update.FormatVersion + 1})
+	none, err := encode(&update.Document{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, data := range map[string]string{
-		"an empty file":          "",
-		"half of a file":         string(good[:len(good)/2]),
-		"another version":        strings.Replace(string(good), "v2", "v3", 1),
-		"zeros":                  strings.Repeat("\x00", 100),
-		"a format of the future": string(future),
+		"an empty file":   "",
+		"half of a file":  string(good[:len(good)/2]),
+		"another version": strings.Replace(string(good), "v2", "v3", 1),
+		"zeros":           strings.Repeat("\x00", 100),
+		"no format":       string(none),
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMemory()
-			m.files["/j/"+FileName] = []byte(data)
-			j := open(t, m, "/j")
+			folder := t.TempDir()
+			write(t, folder, FileName, data)
+			j := open(t, disk.OS{}, folder)
 			if d := j.Document(); d.Inconsistency == nil || !strings.Contains(d.Inconsistency.Reason, "install an update") {
 				t.Errorf("the document is %+v", d)
 			}
-			if m.file("/j", FileName+".damaged") != data {
+			if read(t, folder, FileName+".damaged") != data {
 				t.Error("the damaged file is not kept")
 			}
 		})
@@ -173,8 +218,14 @@ func TestDamagedJournalIsKeptAndMeansInconsistent(t *testing.T) {
 }
 
 func TestHistoryIsBounded(t *testing.T) {
-	j := open(t, newMemory(), "/j")
-	for i := range MaxHistory + 5 {
+	folder := t.TempDir()
+	line, err := json.Marshal(update.Result{ID: "old", Ended: clock()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, folder, HistoryFile, strings.Repeat(string(line)+"\n", MaxHistory-2))
+	j := open(t, disk.OS{}, folder)
+	for i := range 5 {
 		d := &update.Document{Format: update.FormatVersion, Ended: &update.Result{ID: fmt.Sprint(i), Ended: clock()}}
 		if err := j.Store(d); err != nil {
 			t.Fatal(err)
@@ -184,21 +235,38 @@ func TestHistoryIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(history) != MaxHistory || history[0].ID != "5" {
-		t.Errorf("the history has %d results, the first one is %s", len(history), history[0].ID)
+	if len(history) != MaxHistory || history[MaxHistory-6].ID != "old" || history[MaxHistory-5].ID != "0" {
+		t.Errorf("the history has %d results, the last ones are %+v", len(history), history[MaxHistory-6:])
+	}
+}
+
+func TestDamagedHistoryDoesNotStopTheAgent(t *testing.T) {
+	for name, damage := range map[string]string{"zeros": "\x00\x00\n", "half of a line": `{"id":"2","sou`, "another document": "17\n[]\n{\"id\":{}}\n"} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			write(t, folder, HistoryFile, `{"id":"1","source":"Server","outcome":"Succeeded"}`+"\n"+damage)
+			j := open(t, disk.OS{}, folder)
+			if err := j.Store(&update.Document{Format: update.FormatVersion, Ended: &update.Result{ID: "3", Ended: clock()}}); err != nil {
+				t.Fatal(err)
+			}
+			history, err := ReadHistory(folder)
+			if err != nil || len(history) != 2 || history[0].ID != "1" || history[1].ID != "3" {
+				t.Errorf("the history is %+v, %v", history, err)
+			}
+		})
 	}
 }
 
 func TestFilesOnADisk(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "a", "b")
-	j := open(t, Disk{}, folder)
+	j := open(t, disk.OS{}, folder)
 	all := documents()
 	for _, d := range all {
 		if err := j.Store(d); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if j = open(t, Disk{}, folder); !cmp.Equal(j.Document(), all[len(all)-1]) {
+	if j = open(t, disk.OS{}, folder); !cmp.Equal(j.Document(), all[len(all)-1]) {
 		t.Errorf("the document is %+v", j.Document())
 	}
 	for name, mode := range map[string]os.FileMode{FileName: 0o600, StateFile: 0o644, HistoryFile: 0o644} {

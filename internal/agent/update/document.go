@@ -51,6 +51,10 @@ type Module struct {
 	Artifacts []Artifact `json:"artifacts,omitempty"`
 	// Metadata has the metadata of the software module that the device may see.
 	Metadata map[string]string `json:"metadata,omitempty"`
+	// Store is the name of the folder in which a built-in handler keeps what belongs to this
+	// installation of the module. Each installation has another one, so the installed modules of a
+	// document say which folders are valid.
+	Store string `json:"store,omitempty"`
 }
 
 // IsSame reports whether two modules have the same type and name, and so replace one another.

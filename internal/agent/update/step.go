@@ -87,6 +87,7 @@ func (d *Document) Accept(id string, source Source, changes []Change, now time.T
 	next.Update = &Update{ID: id, Source: source, Started: now, Phase: Downloading, Changes: slices.Clone(changes)}
 	for i := range next.Update.Changes {
 		next.Update.Changes[i].Stage = Pending
+		next.Update.Changes[i].Store = fmt.Sprintf("%s-%x", id, now.UnixNano())
 	}
 	return next, nil
 }
@@ -362,7 +363,7 @@ func (d *Document) install(changes []Change) {
 	for _, c := range changes {
 		d.Installed = slices.DeleteFunc(d.Installed, c.IsSame)
 		if !c.Removes {
-			d.Installed = append(d.Installed, Module{Type: c.Type, Name: c.Name, Version: c.Version})
+			d.Installed = append(d.Installed, Module{Type: c.Type, Name: c.Name, Version: c.Version, Store: c.Store})
 		}
 		if d.Inconsistency != nil {
 			d.Inconsistency.Modules = slices.DeleteFunc(d.Inconsistency.Modules, c.IsSame)
@@ -386,10 +387,26 @@ func (d *Document) breakBy(u *Update, now time.Time) {
 		if c.Stage != Broken {
 			continue
 		}
-		d.Inconsistency.Modules = append(slices.DeleteFunc(d.Inconsistency.Modules, c.IsSame), Module{Type: c.Type, Name: c.Name, Version: c.Version})
+		d.Inconsistency.Modules = append(slices.DeleteFunc(d.Inconsistency.Modules, c.IsSame), Module{Type: c.Type, Name: c.Name, Version: c.Version, Store: c.Store})
 		d.Inconsistency.Reason = fmt.Sprintf("%s failed (%s) and could not be rolled back: %s", c.title(), u.Failure.Message, c.RollbackFailure)
 	}
 	sortModules(d.Inconsistency.Modules)
+}
+
+// Stores returns the stores of a module that are in use: that of its installed version, and that of
+// the version that an update could not roll back.
+func (d *Document) Stores(m Module) []string {
+	var stores []string
+	known := d.Installed
+	if d.Inconsistency != nil {
+		known = slices.Concat(known, d.Inconsistency.Modules)
+	}
+	for _, k := range known {
+		if k.IsSame(m) && k.Store != "" {
+			stores = append(stores, k.Store)
+		}
+	}
+	return stores
 }
 
 // Ask returns the document with an update that waits for a person, or without one if q is nil.
