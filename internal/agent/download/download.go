@@ -89,15 +89,17 @@ func (c *Client) All(ctx context.Context, m update.Module, folder string, addres
 	if err := check(m); err != nil {
 		return err
 	}
-	if err := disk.MkdirAll(c.Disk, folder, 0o700); err != nil {
-		return err
+	for _, f := range []string{folder, folder + partial} {
+		if err := disk.MkdirAll(c.Disk, f, 0o700); err != nil {
+			return err
+		}
 	}
 	if err := c.checkSpace(m, folder); err != nil {
 		return err
 	}
 	before := int64(0)
 	for _, a := range m.Artifacts {
-		t := transfer{Client: c, artifact: a, path: filepath.Join(folder, a.Filename), addresses: addresses, done: func(bytes int64) { done(before + bytes) }}
+		t := transfer{Client: c, artifact: a, part: filepath.Join(folder+partial, a.Filename), path: filepath.Join(folder, a.Filename), addresses: addresses, done: func(bytes int64) { done(before + bytes) }}
 		if err := t.run(ctx); err != nil {
 			return fmt.Errorf("download of %s: %w", a.Filename, err)
 		}
@@ -134,11 +136,7 @@ func (c *Client) checkSpace(m update.Module, folder string) error {
 	need := int64(Reserve)
 	for _, a := range m.Artifacts {
 		need += a.Size
-		for _, name := range []string{a.Filename, a.Filename + partial} {
-			if info, err := os.Stat(filepath.Join(folder, name)); err == nil {
-				need -= info.Size()
-			}
-		}
+		need -= sizeOf(filepath.Join(folder, a.Filename)) + sizeOf(filepath.Join(folder+partial, a.Filename))
 	}
 	free, err := c.Free(folder)
 	if err != nil {
@@ -150,16 +148,17 @@ func (c *Client) checkSpace(m update.Module, folder string) error {
 	return nil
 }
 
-// partial is the suffix of a file that is not complete.
+// partial is the suffix of the folder with the files that are not complete.
 const partial = ".part"
 
 // transfer is the download of one artifact.
 type transfer struct {
 	*Client
-	artifact  update.Artifact
-	path      string
-	addresses Addresses
-	done      func(int64)
+	artifact update.Artifact
+	// part is the file until it is complete, and path is its name after that.
+	part, path string
+	addresses  Addresses
+	done       func(int64)
 	// etag is what the server calls the content whose start is on the device, or empty.
 	etag string
 }
@@ -170,7 +169,7 @@ func (t *transfer) run(ctx context.Context) error {
 		t.done(t.artifact.Size)
 		return nil
 	}
-	most, useless := sizeOf(t.path+partial), 0
+	most, useless := sizeOf(t.part), 0
 	for attempt := 0; ; attempt++ {
 		err := t.attempt(ctx)
 		if err == nil {
@@ -179,7 +178,7 @@ func (t *transfer) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if size := sizeOf(t.path + partial); size > most {
+		if size := sizeOf(t.part); size > most {
 			most, useless, attempt = size, 0, 0
 		}
 		why := refused{}
@@ -205,7 +204,7 @@ func sizeOf(path string) int64 {
 
 // attempt continues the download until its end, and verifies it.
 func (t *transfer) attempt(ctx context.Context) error {
-	out, err := t.Disk.OpenFile(t.path+partial, os.O_RDWR|os.O_CREATE, 0o600)
+	out, err := t.Disk.OpenFile(t.part, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return refused{error: err}
 	}
@@ -225,7 +224,7 @@ func (t *transfer) attempt(ctx context.Context) error {
 	if err := out.Sync(); err != nil {
 		return refused{error: err}
 	}
-	sum, err := sumOf(t.path + partial)
+	sum, err := sumOf(t.part)
 	if err != nil {
 		return refused{error: err}
 	}
@@ -408,10 +407,10 @@ func (s *slow) Read(p []byte) (int, error) {
 
 // finish gives the complete file its name.
 func (t *transfer) finish() error {
-	if err := t.Disk.Rename(t.path+partial, t.path); err != nil {
+	if err := t.Disk.Rename(t.part, t.path); err != nil {
 		return err
 	}
-	return t.Disk.Sync(filepath.Dir(t.path))
+	return errors.Join(t.Disk.Sync(filepath.Dir(t.path)), t.Disk.Sync(filepath.Dir(t.part)))
 }
 
 // checkSignatures checks that one of the keys has signed each artifact.
@@ -450,6 +449,10 @@ func (c *Client) checkSignature(path string) error {
 	signed := minisign.NewReader(in)
 	if _, err := io.Copy(io.Discard, signed); err != nil {
 		return err
+	}
+	var parsed minisign.Signature
+	if err := parsed.UnmarshalText(signature); err == nil && parsed.Algorithm == minisign.EdDSA {
+		return fmt.Errorf("the signature %s was made by an old minisign: sign again with minisign 0.10 or newer, or with its option -H", name)
 	}
 	for _, key := range c.Keys {
 		if signed.Verify(key, signature) {
