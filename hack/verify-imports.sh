@@ -99,9 +99,10 @@ allow internal/devicesim "$mod/internal/ddi/wire" "$mod/internal/ditto/wire" "$m
 allow internal/devicesim/mqtt github.com/mochi-mqtt/server/v2/packets
 # goshawk-agent knows no Kubernetes.
 allow internal/agent/update
-allow internal/agent/journal "$mod/internal/agent/update"
-allow internal/agent/handler "$mod/internal/agent/update"
-allow internal/agent/download "$mod/internal/agent/update" aead.dev/minisign golang.org/x/time/rate
+allow internal/agent/disk
+allow internal/agent/journal "$mod/internal/agent/disk" "$mod/internal/agent/update"
+allow internal/agent/handler "$mod/internal/agent/disk" "$mod/internal/agent/update"
+allow internal/agent/download "$mod/internal/agent/disk" "$mod/internal/agent/update" aead.dev/minisign golang.org/x/time/rate
 allow internal/agent/ddi "$mod/internal/ddi/wire"
 allow internal/agent "$mod/internal/agent" "$mod/internal/ddi/wire" aead.dev/minisign sigs.k8s.io/yaml
 allow cmd/goshawk-agent "$mod/internal/agent" github.com/spf13/cobra

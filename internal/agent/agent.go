@@ -34,7 +34,7 @@ type Agent struct {
 	Journal  *journal.Journal
 	Handlers Handlers
 	// Disk is the disk with the folder.
-	Disk disk.FS
+	Disk     disk.FS
 	Download *download.Client
 	// Server is nil on a device that is updated by hand only.
 	Server *Server

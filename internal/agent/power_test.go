@@ -4,6 +4,8 @@
 package agent
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -37,8 +39,11 @@ type powered struct {
 	*testing.T
 	root string
 	disk *power.Disk
-	os   osHandler
-	boot int
+	// archives are those of module app, and outside is where its scripts write.
+	archives map[string]string
+	outside  string
+	os       osHandler
+	boot     int
 	// mayInstall is what the server says about the installation.
 	mayInstall bool
 }
@@ -112,22 +117,25 @@ func (d *powered) registry() *handler.Registry {
 // RoundTrip answers each request with the last part of its path.
 func (d *powered) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
-	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(contentOf(filepath.Base(r.URL.Path))))
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(d.contentOf(filepath.Base(r.URL.Path))))
 	return w.Result(), nil
 }
 
-func contentOf(name string) string {
-	if strings.HasPrefix(name, "app") {
-		return apps[name]
+func (d *powered) contentOf(name string) string {
+	if archive, ok := d.archives[name]; ok {
+		return archive
 	}
 	return strings.Repeat("content of "+name+"\n", 3000)
 }
+
+// appPath stands for the file of module app.
+const appPath = "app"
 
 // files returns a module with files, whose names have their version: a-1 is the file a.
 func (d *powered) files(kind, version string, names ...string) update.Change {
 	c := update.Change{Module: update.Module{Type: kind, Name: kind, Version: version, Metadata: map[string]string{"path": filepath.Join(d.root, "opt", kind)}}}
 	for _, name := range names {
-		content := contentOf(name + "-" + version)
+		content := d.contentOf(name + "-" + version)
 		sum := sha256.Sum256([]byte(content))
 		c.Artifacts = append(c.Artifacts, update.Artifact{Filename: name, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]), URL: "http://files/" + name + "-" + version})
 	}
@@ -140,13 +148,13 @@ func (d *powered) software(m journal.Software) map[string]string {
 	case "os1", "os2":
 		return map[string]string{"slot": m.Version}
 	case "config1":
-		return map[string]string{"opt/config/a": contentOf("a-1"), "opt/config/b": contentOf("b-1")}
+		return map[string]string{"opt/config/a": d.contentOf("a-1"), "opt/config/b": d.contentOf("b-1")}
 	case "config2":
-		return map[string]string{"opt/config/b": contentOf("b-2"), "opt/config/c": contentOf("c-2")}
+		return map[string]string{"opt/config/b": d.contentOf("b-2"), "opt/config/c": d.contentOf("c-2")}
 	case "legacy1":
-		return map[string]string{"opt/legacy/x": contentOf("x-1")}
+		return map[string]string{"opt/legacy/x": d.contentOf("x-1")}
 	case "app1", "app2":
-		return map[string]string{"app": m.Version}
+		return map[string]string{appPath: m.Version}
 	}
 	d.Fatalf("the device cannot have %+v", m)
 	return nil
@@ -154,7 +162,7 @@ func (d *powered) software(m journal.Software) map[string]string {
 
 func newPowered(t *testing.T, seed uint64, h osHandler, bundles bool) *powered {
 	t.Helper()
-	d := &powered{T: t, root: power.Folder(t), mayInstall: true}
+	d := &powered{T: t, root: power.Folder(t), outside: power.Folder(t), archives: map[string]string{}, mayInstall: true}
 	for _, folder := range []string{"opt", "state"} {
 		if err := os.Mkdir(filepath.Join(d.root, folder), 0o755); err != nil {
 			t.Fatal(err)
@@ -191,8 +199,8 @@ func (d *powered) second(bundles bool) []update.Change {
 	return changes
 }
 
-// update runs the agent until the update has ended. After a kill it runs again, with a loss of power
-// before if losesPower is set.
+// update runs the agent until the update has ended. After a kill it runs again, with a loss of
+// power before if losesPower is set.
 func (d *powered) update(id string, changes []update.Change) { d.updateWith(id, changes, false) }
 
 func (d *powered) updateWith(id string, changes []update.Change, losesPower bool) {
@@ -262,13 +270,13 @@ func (d *powered) truth() journal.State {
 	}
 	if s.Inconsistency != nil {
 		for _, m := range s.Inconsistency.Software {
-			unknown = append(unknown, map[string]string{"os": "slot", "app": "app"}[m.Type], "opt/"+m.Type+"/")
+			unknown = append(unknown, map[string]string{"os": "slot", "app": appPath}[m.Type], "opt/"+m.Type+"/")
 		}
 	}
 	isUnknown := func(path string) bool {
 		return slices.ContainsFunc(unknown, func(u string) bool { return u != "" && strings.HasPrefix(path, u) })
 	}
-	paths := map[string]bool{"slot": true, "app": true}
+	paths := map[string]bool{"slot": true, appPath: true}
 	for path := range want {
 		paths[path] = true
 	}
@@ -282,6 +290,9 @@ func (d *powered) truth() journal.State {
 	}
 	for path := range paths {
 		data, err := os.ReadFile(filepath.Join(d.root, path))
+		if path == appPath {
+			data, err = os.ReadFile(filepath.Join(d.outside, "app"))
+		}
 		if isUnknown(path) || err != nil && want[path] == "" || string(data) == want[path] {
 			continue
 		}
@@ -363,7 +374,42 @@ func losses(t *testing.T, bundles bool, step int) {
 	}
 }
 
-// apps are the archives of module app.
-var apps = map[string]string{}
+// appScripts are the scripts of an archive. They keep the version in a file outside of the disk, as
+// if they had synced it.
+var appScripts = map[string]string{
+	"check":    "echo repeatable >&3",
+	"install":  "[ -e saved ] || { cp app saved.new 2>/dev/null || : > saved.new; mv saved.new saved; }; echo mixed > app; cp $bundle/version app",
+	"rollback": "[ -e saved ] || exit 0; if [ -s saved ]; then cp saved app; else rm -f app; fi",
+	"remove":   "[ -e saved ] || cp app saved; rm -f app",
+	"cleanup":  "rm -f saved",
+}
 
-func (d *powered) app(version string) update.Change { panic(version) }
+// app returns the module of type app with an archive.
+func (d *powered) app(version string) update.Change {
+	var packed bytes.Buffer
+	w := tar.NewWriter(&packed)
+	add := func(name, content string) {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+			d.Fatal(err)
+		}
+		if _, err := io.WriteString(w, content); err != nil {
+			d.Fatal(err)
+		}
+	}
+	add("version", version)
+	for name, script := range appScripts {
+		add(name, "#!/bin/sh\nbundle=$PWD; cd "+d.outside+"\n"+script+"\n")
+	}
+	if err := w.Close(); err != nil {
+		d.Fatal(err)
+	}
+	d.archives["app-"+version] = packed.String()
+	sum := sha256.Sum256(packed.Bytes())
+	return update.Change{Module: update.Module{Type: "app", Name: "app", Version: version, Artifacts: []update.Artifact{
+		{Filename: "app.tar", Size: int64(packed.Len()), SHA256: hex.EncodeToString(sum[:]), URL: "http://files/app-" + version},
+	}}}
+}
+
+func TestLossOfPowerAtAnyOperationWithBundles(t *testing.T) {
+	losses(t, true, everyMoment()*12-1)
+}

@@ -117,7 +117,7 @@ func (f *file) replace(c Call) error {
 			want.Files[a.Filename] = a.SHA256
 		}
 	}
-	if err := f.save(c.Work, append(old, want)); err != nil {
+	if err := f.save(c.Work, slices.Concat(old, []placed{want})); err != nil {
 		return fmt.Errorf("save the old files: %w", err)
 	}
 	if err := disk.MkdirAll(f.disk, c.Store, 0o700); err != nil {

@@ -72,7 +72,8 @@ type StepResult struct {
 	Messages []string
 	// NeedsReboot says that the handler requested a reboot.
 	NeedsReboot bool
-	// Repeatable says that the handler may repeat an interrupted install or remove (only Check).
+	// Repeatable says that the handler may repeat an interrupted install or remove (only Check and
+	// Download).
 	Repeatable bool
 	// Missing says that the handler does not know this verb.
 	Missing bool
@@ -258,6 +259,7 @@ func (u *Update) end(c *Change, verb Verb, r StepResult) {
 		c.Stage, c.Repeatable = Checked, r.Repeatable
 	case verb == Download:
 		c.Stage = Ready
+		c.Repeatable = c.Repeatable || r.Repeatable // the check of a bundle runs after its download
 	case verb == Install || verb == Remove:
 		c.Stage, c.NeedsReboot = Changed, r.NeedsReboot
 	case verb == Verify:

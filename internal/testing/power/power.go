@@ -1,9 +1,9 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package power has a disk for tests of goshawk-agent that loses its power at a chosen operation, or
-// whose program is killed there, or that is full or read-only. Its files are in a folder of the real
-// file system, so programs can read and run them.
+// Package power has a disk for tests of goshawk-agent that loses its power at a chosen operation,
+// or whose program is killed there, or that is full or read-only. Its files are in a folder of the
+// real file system, so programs can read and run them.
 package power
 
 import (
@@ -288,9 +288,9 @@ func (f *file) Truncate(size int64) error {
 
 func (f *file) Sync() error { return f.disk.Sync(f.path) }
 
-// LosePower leaves on the disk what is durable, and parts of what is not: of each name that changed,
-// either the old or the new one; of each file that is not synced, its old content, a part of the new
-// one, or zeros.
+// LosePower leaves on the disk what is durable, and parts of what is not: of each name that
+// changed, either the old or the new one; of each file that is not synced, its old content, a part
+// of the new one, or zeros.
 func (d *Disk) LosePower() {
 	root := d.after(d.root, d.at(d.root))
 	entries, err := os.ReadDir(d.root)
@@ -398,7 +398,7 @@ func Folder(t *testing.T) string {
 	if !memory() {
 		return t.TempDir()
 	}
-	folder, err := os.MkdirTemp(shared, "goshawk-test-")
+	folder, err := os.MkdirTemp(shared, "goshawk-test-") //nolint:usetesting // t.TempDir is on the disk of the machine
 	if err != nil {
 		return t.TempDir()
 	}
