@@ -6,12 +6,14 @@ package console
 import (
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
@@ -28,6 +30,14 @@ var funcs = template.FuncMap{
 	},
 	"badge": badgeOf,
 	"bar":   barOf,
+	// outcome returns the badge of a rollout, of its explain.Status.
+	"outcome": outcomeBadge,
+	// existing returns the number of targets that were not deleted.
+	"existing":    counting.Existing,
+	"bucketBadge": bucketBadge,
+	"groupBadge":  groupBadge,
+	// words returns a state or a reason in words: "GroupOpened" is "Group opened".
+	"words": stateWords[string],
 	"list":  func(values ...any) []any { return values },
 	// actions returns the actions of an object, for the template of the same name.
 	"actions": actionsOf,
@@ -143,7 +153,7 @@ func badgeOf(state any, tone ...string) Badge {
 	if len(tone) > 0 {
 		b.Tone = tone[0]
 	}
-	b.Sign = signs[b.Tone]
+	b.Sign, b.Text = signs[b.Tone], stateWords(b.Text)
 	return b
 }
 
@@ -161,33 +171,67 @@ type Segment struct {
 	X, W  string
 }
 
+// part is a part of a bar.
+type part struct {
+	class, name string
+	n           int
+}
+
 // barOf returns the bar of these counts.
 func barOf(c v1alpha1.Counts) Bar {
-	counts := []struct {
-		class, name string
-		n           int32
-	}{
-		{"succeeded", "succeeded", c.Succeeded}, {"failed", "failed", c.Failed}, {"canceled", "canceled", c.Canceled}, {"skipped", "skipped", c.Skipped},
-		{"removed", "removed", c.Removed}, {"inprogress", "in progress", c.InProgress}, {"pending", "pending", c.Pending}, {"scheduled", "scheduled", c.Scheduled},
+	return barOfParts(text.Count(c.Targets, "target"), []part{
+		{"succeeded", "succeeded", int(c.Succeeded)}, {"failed", "failed", int(c.Failed)}, {"canceled", "canceled", int(c.Canceled)}, {"skipped", "skipped", int(c.Skipped)},
+		{"removed", "removed", int(c.Removed)}, {"inprogress", "in progress", int(c.InProgress)}, {"pending", "pending", int(c.Pending)}, {"scheduled", "scheduled", int(c.Scheduled)},
+	})
+}
+
+// barClasses are the parts of a bar in their order.
+var barClasses = []string{"succeeded", "failed", "canceled", "skipped", "removed", "inprogress", "pending", "scheduled"}
+
+func barOrder(class string) int { return slices.Index(barClasses, class) }
+
+// barOfParts returns the bar of these parts. Each part above 0 has at least leastWidth, so that one
+// failure among thousands is visible.
+func barOfParts(whole string, parts []part) Bar {
+	b := Bar{Label: whole}
+	total, widest := 0, 0
+	for _, p := range parts {
+		total += p.n
 	}
-	var b Bar
+	widths := make([]float64, len(parts))
+	for i, p := range parts {
+		if p.n > 0 {
+			widths[i] = max(100*float64(p.n)/float64(total), leastWidth)
+		}
+		if widths[i] > widths[widest] {
+			widest = i
+		}
+	}
 	var texts []string
-	total, at := float64(max(c.Targets, 1)), 0.0
-	for _, part := range counts {
-		if part.n == 0 {
+	sum, at := 0.0, 0.0
+	for _, width := range widths {
+		sum += width
+	}
+	for i, p := range parts {
+		width := widths[i]
+		if i == widest {
+			width -= sum - 100
+		}
+		if p.n == 0 {
 			continue
 		}
-		width := min(100*float64(part.n)/total, 100-at)
-		b.Segments = append(b.Segments, Segment{Class: part.class, X: fmt.Sprintf("%.2f", at), W: fmt.Sprintf("%.2f", width)})
+		b.Segments = append(b.Segments, Segment{Class: p.class, X: fmt.Sprintf("%.2f", at), W: fmt.Sprintf("%.2f", width)})
 		at += width
-		texts = append(texts, fmt.Sprintf("%d %s", part.n, part.name))
+		texts = append(texts, number(p.n)+" "+p.name)
 	}
-	b.Label = fmt.Sprintf("%s: %s", text.Count(c.Targets, "target"), strings.Join(texts, ", "))
-	if len(texts) == 0 {
-		b.Label = text.Count(c.Targets, "target")
+	if len(texts) > 0 {
+		b.Label += ": " + strings.Join(texts, ", ")
 	}
 	return b
 }
+
+// leastWidth is the width of the smallest part of a bar.
+const leastWidth = 1.5
 
 // rolloutStates are the states of rollouts, in the order in which a rollout has them.
 var rolloutStates = []string{

@@ -47,6 +47,9 @@ type content struct {
 // pages are the pages of the console. The navigation has the order of this list.
 func pages() []*page {
 	return []*page{
+		fleetPage,
 		rolloutsPage,
+		rolloutPage,
+		membersPage,
 	}
 }

@@ -133,8 +133,10 @@ func paginate[T any](r *request, rows []T) ([]T, pager, error) {
 
 // pager returns the page that the query asks for, of a list with so many rows. A page beyond the
 // last one is the last one, because the list may have become shorter.
-func (r *request) pager(total int) (pager, error) {
-	page := 1
+func (r *request) pager(total int) (pager, error) { return r.pagerAt(total, 1) }
+
+// pagerAt is pager with the page that is shown if the query asks for none.
+func (r *request) pagerAt(total, page int) (pager, error) {
 	if v := r.param("page"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 {

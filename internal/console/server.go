@@ -119,10 +119,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serveUnknown serves the problem of a path that does not exist.
 func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/" && r.Method == http.MethodGet {
-		http.Redirect(w, r, "/rollouts", http.StatusFound)
-		return
-	}
 	viewer, err := s.o.Viewers.Of(r)
 	if err != nil {
 		s.serveProblem(w, r, nil, problemOf(err))

@@ -31,7 +31,7 @@ func TestListOfRolloutsHasPagesAndFilters(t *testing.T) {
 	all = append(all, inNamespace(objects.Rollout("other", "firmware-3"), "plant"))
 	w := newWorld(t, all...)
 	page := w.get("/rollouts").wantStatus(http.StatusOK)
-	if got := page.rows("121 rollouts"); len(got) != rowsPerPage || got[0][0] != "r-000 fleet" {
+	if got := page.rows("121 rollouts"); len(got) != rowsPerPage || got[0][0] != "r-000 fleet · set firmware-2" {
 		t.Errorf("the first page has %d rows, the first one %q", len(got), got[0])
 	}
 	if got := w.get(w.get(page.link("Next")).link("Next")).wantStatus(http.StatusOK).rows("121 rollouts"); len(got) != 21 {
@@ -40,7 +40,7 @@ func TestListOfRolloutsHasPagesAndFilters(t *testing.T) {
 	if got := w.get("/rollouts?page=99").wantStatus(http.StatusOK).rows(""); len(got) != 21 {
 		t.Errorf("a page beyond the last one has %d rows, want those of the last one", len(got))
 	}
-	if got := w.get("/rollouts?namespace=plant").rows("1 rollout"); len(got) != 1 || got[0][0] != "other plant" {
+	if got := w.get("/rollouts?namespace=plant").rows("1 rollout"); len(got) != 1 || got[0][0] != "other plant · set firmware-3" {
 		t.Errorf("namespace plant has the rows %q", got)
 	}
 	if got := w.get("/rollouts?q=R-011&state=Running").rows("1 rollout"); len(got) != 1 {

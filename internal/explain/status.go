@@ -217,12 +217,7 @@ func noticesOfRollout(r *v1alpha1.Rollout, reason, message string) []Notice {
 
 // addFailed adds the failed targets to their groups.
 func (s *Status) addFailed(w *StatusWorld) {
-	groups := map[string]string{} // of the members that were read
-	for _, g := range w.Groups {
-		for _, name := range g.Spec.Targets {
-			groups[string(name)] = g.Spec.Group
-		}
-	}
+	groups := w.groupsOfFailed()
 	for _, t := range w.Failed {
 		own := action.OfSource(&t.Status, w.Rollout.Identity())
 		if own != nil && own.State != v1alpha1.ActionError {
@@ -241,4 +236,23 @@ func (s *Status) addFailed(w *StatusWorld) {
 		}
 		s.Groups[at].Failed = append(s.Groups[at].Failed, failed)
 	}
+}
+
+// groupsOfFailed returns the groups of the failed targets, by their names.
+func (w *StatusWorld) groupsOfFailed() map[string]string {
+	groups := make(map[string]string, len(w.Failed))
+	for _, t := range w.Failed {
+		groups[t.Name] = ""
+	}
+	if len(groups) == 0 {
+		return groups
+	}
+	for _, g := range w.Groups {
+		for _, name := range g.Spec.Targets {
+			if _, ok := groups[string(name)]; ok {
+				groups[string(name)] = g.Spec.Group
+			}
+		}
+	}
+	return groups
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
+	"sync"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
@@ -16,7 +17,10 @@ import (
 // OtherRollout is another rollout of the namespace.
 type OtherRollout struct {
 	Rollout *v1alpha1.Rollout
-	Groups  []*v1alpha1.DeploymentGroup
+	// Shared is the number of its targets that the rollout has as well. Zero: they are counted from
+	// Groups.
+	Shared int
+	Groups []*v1alpha1.DeploymentGroup
 	// RequiredMigrationStep is the field of its set.
 	RequiredMigrationStep bool
 }
@@ -42,18 +46,21 @@ type Superseded struct {
 // overlapsOf returns the other rollouts that have targets of this one, those with the most targets
 // first.
 func overlapsOf(w *StatusWorld) []Overlap {
-	mine := map[v1alpha1.TargetName]bool{}
-	for _, g := range w.Groups {
-		for _, name := range g.Spec.Targets {
-			mine[name] = true
+	mine := sync.OnceValue(func() map[v1alpha1.TargetName]bool {
+		names := map[v1alpha1.TargetName]bool{}
+		for _, g := range w.Groups {
+			for _, name := range g.Spec.Targets {
+				names[name] = true
+			}
 		}
-	}
+		return names
+	})
 	var overlaps []Overlap
 	for _, other := range w.Others {
-		shared := 0
+		shared := other.Shared
 		for _, g := range other.Groups {
 			for _, name := range g.Spec.Targets {
-				if mine[name] {
+				if mine()[name] {
 					shared++
 				}
 			}

@@ -84,6 +84,17 @@ type place struct{ group, position int32 }
 // MembersOf returns the members of a rollout. The set is that of the rollout, nil if it does not
 // exist, and autos are the auto-assignments of the namespace.
 func MembersOf(r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, set *eligibility.Set, autos counting.AutoAssignments) *Members {
+	m := newMembers(r, groups, set, autos)
+	for i, g := range m.groups {
+		for position, name := range g.Spec.Targets {
+			m.places[name] = place{group: int32(i), position: int32(position)}
+		}
+	}
+	return m
+}
+
+// newMembers returns Members without their places by name.
+func newMembers(r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, set *eligibility.Set, autos counting.AutoAssignments) *Members {
 	m := &Members{rollout: r, places: map[v1alpha1.TargetName]place{}}
 	for _, g := range groups {
 		index := int(g.Spec.Index)
@@ -92,9 +103,6 @@ func MembersOf(r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, set *eli
 		}
 		m.groups = append(m.groups, g)
 		m.counters = append(m.counters, counting.NewCounter(rollout.RuleOf(r, set, index, autos)))
-		for i, name := range g.Spec.Targets {
-			m.places[name] = place{group: int32(len(m.groups) - 1), position: int32(i)}
-		}
 	}
 	return m
 }
@@ -113,6 +121,22 @@ func (m *Members) Rest() []TargetState {
 // StateOf returns what is known of a target, and whether it is a member of the rollout. The members
 // may be nil: every target is asked for.
 func (m *Members) StateOf(t *v1alpha1.Target) (TargetState, bool) {
+	s := stateOf(t)
+	if m == nil {
+		s.setAction(action.Newest(&t.Status))
+		return s, true
+	}
+	p, isMember := m.places[v1alpha1.TargetName(t.Name)]
+	if !isMember {
+		return s, false
+	}
+	delete(m.places, v1alpha1.TargetName(t.Name))
+	m.addMembership(&s, t, m.entryAt(t, p), p)
+	return s, true
+}
+
+// stateOf returns what is known of a target without a rollout, and without an action.
+func stateOf(t *v1alpha1.Target) TargetState {
 	s := TargetState{
 		Namespace: t.Namespace, Name: t.Name, UpdateStatus: t.Status.UpdateStatus, LastSeen: t.Status.LastSeen, Held: t.Spec.Hold,
 		Inconsistent: fleetcounts.Has(t, fleetcounts.Inconsistent), Silent: fleetcounts.Has(t, fleetcounts.Silent), Installed: fleetcounts.Installed(t),
@@ -124,23 +148,26 @@ func (m *Members) StateOf(t *v1alpha1.Target) (TargetState, bool) {
 	if t.Unreadable != nil {
 		s.Conditions = append(s.Conditions, Notice{Type: "Unreadable", Reason: "Unreadable", Message: "cannot be decoded: " + t.Unreadable.Message})
 	}
-	shown := action.Newest(&t.Status)
-	if m != nil {
-		p, isMember := m.places[v1alpha1.TargetName(t.Name)]
-		if !isMember {
-			return s, false
-		}
-		delete(m.places, v1alpha1.TargetName(t.Name))
-		g := m.groups[p.group]
-		entry := m.counters[p.group].EntryOf(t, counting.MemberOf(g, int(p.position)))
-		s.Group, s.Bucket, s.WaitsFor = g.Spec.Group, bucketName(entry.Bucket), rollout.ObstacleText(m.rollout, t, entry.Obstacle)
-		shown = action.OfSource(&t.Status, m.rollout.Identity())
+	return s
+}
+
+func (s *TargetState) setAction(a *v1alpha1.Action) {
+	if a != nil {
+		past := pastAction(a)
+		s.Action = &past
 	}
-	if shown != nil {
-		a := pastAction(shown)
-		s.Action = &a
-	}
-	return s, true
+}
+
+// entryAt returns how the rollout counts the member at a place, whose target is nil if it was
+// deleted.
+func (m *Members) entryAt(t *v1alpha1.Target, p place) counting.Entry {
+	return m.counters[p.group].EntryOf(t, counting.MemberOf(m.groups[p.group], int(p.position)))
+}
+
+// addMembership adds what the rollout knows of a member.
+func (m *Members) addMembership(s *TargetState, t *v1alpha1.Target, entry counting.Entry, p place) {
+	s.Group, s.Bucket, s.WaitsFor = m.groups[p.group].Spec.Group, bucketName(entry.Bucket), rollout.ObstacleText(m.rollout, t, entry.Obstacle)
+	s.setAction(action.OfSource(&t.Status, m.rollout.Identity()))
 }
 
 // bucketName returns the name of a bucket as the status of a rollout has it.

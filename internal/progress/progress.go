@@ -45,10 +45,8 @@ func Line(r explain.Status) string {
 	parts := []string{strings.Join(countsOf(r.Targets), ", "), strings.Join(groupsOf(&r), ", ")}
 	switch {
 	case r.Message == "", r.Reason == v1alpha1.ReasonProgressing: // while it progresses, the counts show what it waits for
-	case r.Ended():
-		parts = append(parts, r.Message)
 	default:
-		parts = append(parts, waits(r.Message))
+		parts = append(parts, r.Sentence())
 	}
 	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
 	return strings.TrimSuffix(r.Name+" "+string(r.State)+": "+strings.Join(parts, "; "), ": ")
@@ -255,7 +253,7 @@ const mostCodes = 5
 func failures(r *explain.Status, s Style) []line {
 	var lines []line
 	for _, f := range r.Failures[:min(len(r.Failures), mostCodes)] {
-		text := fmt.Sprintf("%d failed %s", f.Count, reported(f))
+		text := fmt.Sprintf("%d failed with %s", f.Count, explain.FailureText(f))
 		if len(f.Examples) > 0 {
 			text += ", such as " + strings.Join(f.Examples, ", ")
 		}
@@ -264,25 +262,11 @@ func failures(r *explain.Status, s Style) []line {
 	return lines
 }
 
-// reported returns the code or message that the devices of one entry of status.failures reported.
-func reported(f v1alpha1.FailureCount) string {
-	switch {
-	case f.StatusCode != "":
-		return "with code " + f.StatusCode
-	case f.Message != "":
-		return fmt.Sprintf("with the message %q", f.Message)
-	}
-	return "without a code"
-}
-
 // waiting returns what the rollout waits for, or how it has ended, and what else needs attention.
 func waiting(r *explain.Status, s Style) []line {
 	var lines []line
 	if r.Message != "" {
-		text := r.Message
-		if !r.Ended() {
-			text = waits(text)
-		}
+		text := r.Sentence()
 		if r.Until != nil {
 			text += " (until " + r.Until.UTC().Format(time.RFC3339) + ")"
 		}
@@ -292,14 +276,6 @@ func waiting(r *explain.Status, s Style) []line {
 		lines = append(lines, s.paragraph(n.Reason+": "+n.Message, red)...)
 	}
 	return lines
-}
-
-// waits returns a message about what a rollout waits for, so that it is clear that it waits.
-func waits(message string) string {
-	if strings.HasPrefix(message, "waiting ") {
-		return message
-	}
-	return "waits: " + message
 }
 
 // overlaps returns the other rollouts that have targets of this one.

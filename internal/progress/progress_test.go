@@ -65,7 +65,7 @@ firmware-2.1  ·  Running  ·  1 min 35 s  ·  set gateway-firmware-2.1
   · 141 scheduled  ░ 12 pending  ▒ 14 in progress  – 1 canceled  × 2 failed  █ 29 succeeded
   1 removed
   1 failed with code 28, such as gateway-099
-  1 failed without a code
+  1 failed with neither code nor message
   forecast: group rest, the last one, reaches 50 percent about 2026-06-01T12:01:24Z (in 1 min 24 s):
   group early takes 1 min 12 s at its pace so far; 1 group has not opened
 `},
@@ -80,7 +80,7 @@ firmware-2.1  -  Running  -  1 min 35 s  -  set gate
   - 1 canceled  x 2 failed  # 29 succeeded
   1 removed
   1 failed with code 28, such as gateway-099
-  1 failed without a code
+  1 failed with neither code nor message
   forecast: group rest, the last one, reaches 50
   percent about 2026-06-01T12:01:24Z (in 1 min 24
   s): group early takes 1 min 12 s at its pace so
