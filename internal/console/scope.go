@@ -163,6 +163,11 @@ func (s *Server) askRights(ctx context.Context, v *Viewer, kind Kind, namespaces
 // readingProblem returns why the caches do not have the objects of a kind, or nil if they do.
 func (s *Server) readingProblem(kind Kind, namespace string) *problem {
 	switch reading := s.o.Source.Reading(kind, namespace); {
+	case reading.Outside:
+		return &problem{
+			status: http.StatusNotFound, title: "Not read", message: fmt.Sprintf("This console does not read the namespace %s.", namespace),
+			fix: "Choose another namespace, or start the console for this one: kubectl goshawk ui with -n NAMESPACE or -A, or in a cluster the flag --namespaces.", link: "/", linkText: "The start page",
+		}
 	case reading.Refused != "":
 		return problemOf(refused(kind, namespace, reading.Refused))
 	case !reading.Synced:

@@ -53,6 +53,8 @@ type Reading struct {
 	Synced bool
 	// Objects is the number of objects that the cache has.
 	Objects int
+	// Outside is true for a namespace that the console does not read.
+	Outside bool
 	// Refused is the message with which the API server refuses to list the kind. Empty: it does
 	// not.
 	Refused string
