@@ -42,11 +42,11 @@ func (s *stage) testKeyboard(t *testing.T) {
 	tab.Press(kb.Escape)
 
 	tab.Press("j")
-	tab.Await(focused + `.textContent === "camera-2-9"`)
+	tab.Await(focused + `.textContent === "sensor-1-5"`)
 	tab.Press("j")
 	tab.Press("j")
 	tab.Press("k")
-	tab.Await(focused + `.textContent === "camera-3-0"`)
+	tab.Await(focused + `.textContent === "gateway-2-2"`)
 
 	t.Log("the keys are switched off in this browser")
 	tab.Press("?")

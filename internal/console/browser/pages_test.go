@@ -12,8 +12,18 @@ import (
 
 // paths are the pages of the console, with objects of each state.
 var paths = []string{
+	"",
+	"?namespace=lab",
 	"rollouts",
 	"rollouts?namespace=fleet&q=gateway",
+	"rollouts?state=attention",
+	"rollouts/fleet/gateway-2-1",
+	"rollouts/fleet/gateway-2-2",
+	"rollouts/fleet/sensor-1-4",
+	"rollouts/fleet/sensor-1-5",
+	"rollouts/fleet/camera-3-0",
+	"rollouts/fleet/gateway-2-1/targets?bucket=failed",
+	"rollouts/fleet/sensor-1-5/targets",
 }
 
 // TestReading: what a person sees who changes nothing.
@@ -74,7 +84,7 @@ func (s *stage) testRefusals(t *testing.T) {
 		"a page that does not exist":    {"vera", "rollout", http.StatusNotFound, []string{"no page at this address"}},
 		"a value that a filter has not": {"vera", "rollouts?state=Sleeping", http.StatusBadRequest, []string{"Sleeping"}},
 		"a part of the list beyond it":  {"vera", "rollouts?page=1000000", http.StatusOK, []string{"9 rollouts"}},
-		"a filter that nothing matches": {"vera", "rollouts?q=%3Cscript%3Ealert(1)%3C/script%3E", http.StatusOK, []string{"There are no rollouts that match."}},
+		"a filter that nothing matches": {"vera", "rollouts?q=%3Cscript%3Ealert(1)%3C/script%3E", http.StatusOK, []string{"None of the 9 rollouts matches."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
