@@ -48,6 +48,10 @@ const (
 	// renewPause is the time between two attempts while the provider cannot be reached, and
 	// renewGrace how long sessions stay valid without an answer.
 	renewPause, renewGrace = 30 * time.Second, time.Hour
+	// refusalGrace is how long a session stays valid after the provider has refused its refresh token:
+	// providers accept a token once, and another replica may have used it a moment ago. Then the
+	// browser has a newer session already, or gets it now.
+	refusalGrace = time.Minute
 	// renewedSessions is how many sessions of this process are remembered with their newest refresh
 	// token, for browsers that have not received it.
 	renewedSessions = 10_000
@@ -111,6 +115,9 @@ type renewal struct {
 	ended *console.LoginError
 	// failedAt is when the provider was asked in vain.
 	failedAt time.Time
+	// refused says why the provider has refused the refresh token of session. nil: it has not.
+	refused   *console.LoginError
+	refusedAt time.Time
 }
 
 // New returns the login with these settings.
@@ -172,6 +179,17 @@ func checkURL(u *url.URL) error {
 // url returns the URL of a path of the console.
 func (l *Login) url(path string) string {
 	return l.o.BaseURL.Scheme + "://" + l.o.BaseURL.Host + path
+}
+
+// IsHost reports whether the header Host of a request names the console. Without a base URL each
+// does.
+func (l *Login) IsHost(host string) bool {
+	base := l.o.BaseURL
+	if base == nil || strings.EqualFold(host, base.Host) {
+		return true
+	}
+	port := map[string]string{"https": "443", "http": "80"}[base.Scheme]
+	return base.Port() == "" && strings.EqualFold(host, base.Host+":"+port) || base.Port() == port && strings.EqualFold(host, base.Hostname())
 }
 
 // Run asks the provider about itself until it has answered, or ctx ends. The login works as soon as
@@ -330,9 +348,12 @@ func (l *Login) confirm(ctx context.Context, s *session) (*session, *console.Log
 	if now.Sub(known.failedAt) < renewPause {
 		return l.unconfirmed(s)
 	}
+	if known.refused != nil && known.session.Refresh == s.Refresh {
+		return l.refused(s, known)
+	}
 	result, _, _ := l.renewing.Do(s.ID, func() (any, error) {
 		n := l.known(s.ID)
-		if n.ended == nil && n.session.Renew <= s.Renew { // else another request was faster
+		if n.ended == nil && n.session.Renew <= s.Renew && (n.refused == nil || n.session.Refresh != s.Refresh) { // else another request was faster
 			n = l.renew(context.WithoutCancel(ctx), s)
 			l.renewed.Add(s.ID, n)
 		}
@@ -343,10 +364,22 @@ func (l *Login) confirm(ctx context.Context, s *session) (*session, *console.Log
 	case n.ended != nil:
 		again := *n.ended
 		return nil, &again
+	case n.refused != nil:
+		return l.refused(s, n)
 	case !n.failedAt.IsZero():
 		return l.unconfirmed(s)
 	}
 	return &n.session, nil
+}
+
+// refused returns a session whose refresh token the provider has refused, as long as another replica
+// may have renewed it.
+func (l *Login) refused(s *session, n renewal) (*session, *console.LoginError) {
+	if l.o.Now().Sub(n.refusedAt) < refusalGrace {
+		return s, nil
+	}
+	again := *n.refused
+	return nil, &again
 }
 
 // known returns what this process knows about a session.
@@ -362,7 +395,7 @@ func (l *Login) renew(ctx context.Context, s *session) renewal {
 	t, err := l.provider.renew(ctx, s.Refresh)
 	switch {
 	case isFinal(err):
-		n.ended = &console.LoginError{Message: "The provider has ended your session: " + explain(err) + ".", Fix: "Log in again."}
+		n.refused, n.refusedAt = &console.LoginError{Message: "The provider has ended your session: " + explain(err) + ".", Fix: "Log in again."}, l.o.Now()
 		return n
 	case err != nil:
 		l.o.Log.Error(err, "The provider did not confirm a session of the console; this is tried again", "user", s.Name, "issuer", l.o.Issuer)
@@ -547,7 +580,7 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if code := query.Get("error"); code != "" {
-		l.failed(w, r, http.StatusForbidden, f.Return, strings.TrimSuffix("The provider has refused the login: "+text.Clean(code, 100)+": "+text.Clean(query.Get("error_description"), 300), ": "),
+		l.failed(w, r, http.StatusForbidden, f.Return, strings.TrimRight("The provider has refused the login: "+text.Clean(code, 100)+": "+text.Clean(query.Get("error_description"), 300), ".: ")+".",
 			"Log in again. If the provider does not know the console or one of its scopes, their operators compare --console-oidc-client-id, --console-oidc-scopes and the redirect URL "+l.url(callbackPath)+" with the settings there.")
 		return
 	}

@@ -404,8 +404,46 @@ func TestSessionIsRenewed(t *testing.T) {
 	d.Stop()
 	d.Start()
 	c.clock.move(16 * time.Minute)
+	b.sees(c.URL+"/", 200, "oidc:anna oidc:viewers looks") // another replica may have used the token
+	c.clock.move(refusalGrace)
 	b.sees(c.URL+"/", 401, "The provider has ended your session: it says invalid_request: Refresh token is invalid")
 	b.sees(c.URL+"/", 200, "goshawk:anonymous")
+}
+
+// TestReplicasRenewASessionAtTheSameTime: dex accepts a refresh token once, so the second replica is
+// refused. The browser stays logged in, with the session of the first one.
+func TestReplicasRenewASessionAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	keys := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(keys, []byte(strings.Repeat("k", minKey)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var d *dex.Dex
+	one := newConsole(t, func(o *Options) {
+		withDex(&d, t, anna)(o)
+		o.KeyFile = keys
+	})
+	two := newConsole(t, func(o *Options) { *o = one.login.o; o.Log = logr.Discard() })
+	two.clock, two.login.o.Now, two.login.provider.now = one.clock, one.clock.now, one.clock.now
+	d.Start()
+	b := one.browser(t)
+	b.logIn(one, d, anna, "/login")
+	base, err := url.Parse(one.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := two.browser(t) // sends the old cookie to the second replica
+	late.Jar.SetCookies(base, b.Jar.Cookies(base))
+	other := late.Jar
+	one.clock.move(renewInterval)
+	b.sees(one.URL+"/", 200, "oidc:anna")
+	late.sees(two.URL+"/", 200, "oidc:anna")
+	late.Jar.SetCookies(base, b.Jar.Cookies(base)) // it has the session of the first replica now
+	one.clock.move(5 * time.Minute)
+	late.sees(two.URL+"/", 200, "oidc:anna")
+	if len(other.Cookies(base)) != 1 {
+		t.Errorf("the browser has the cookies %v", other.Cookies(base))
+	}
 }
 
 // readOnly is a jar that stores nothing.
@@ -677,6 +715,31 @@ func TestLoginsInSeveralTabs(t *testing.T) {
 	}
 	if most != flows {
 		t.Errorf("the browser had up to %d logins, want %d", most, flows)
+	}
+}
+
+// TestOnlyTheHostOfTheConsoleIsServed: another name that resolves to its address is refused, so that
+// another page cannot read it with the address of the viewer.
+func TestOnlyTheHostOfTheConsoleIsServed(t *testing.T) {
+	t.Parallel()
+	for base, hosts := range map[string]map[string]bool{
+		"https://console.example":      {"console.example": true, "Console.Example": true, "console.example:443": true, "console.example:80": false, "evil.example": false, "": false, "127.0.0.1": false},
+		"https://console.example:8443": {"console.example:8443": true, "console.example": false, "console.example:443": false},
+		"https://console.example:443":  {"console.example:443": true, "console.example": true},
+		"http://localhost:8083":        {"localhost:8083": true, "localhost": false},
+	} {
+		u, err := url.Parse(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for host, want := range hosts {
+			if got := (&Login{o: Options{BaseURL: u}}).IsHost(host); got != want {
+				t.Errorf("%s: host %q is %v", base, host, got)
+			}
+		}
+	}
+	if !(&Login{}).IsHost("anything") {
+		t.Error("without a base URL a host is refused")
 	}
 }
 

@@ -252,7 +252,7 @@ func explain(err error) string {
 		return fmt.Sprintf("its configuration says that the issuer is %s, but --console-oidc-issuer-url is %s: the two must be the same", mismatch.Discovered, mismatch.Provided)
 	}
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refused.ErrorCode != "" {
-		return strings.TrimSuffix(fmt.Sprintf("it says %s: %s", text.Clean(refused.ErrorCode, 100), text.Clean(refused.ErrorDescription, 300)), ": ")
+		return strings.TrimRight(fmt.Sprintf("it says %s: %s", text.Clean(refused.ErrorCode, 100), text.Clean(refused.ErrorDescription, 300)), ".: ")
 	}
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
 		return "it returns " + refused.Response.Status
