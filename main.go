@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manager runs Goshawk: its controllers, its device API, or both.
+// Command manager runs Goshawk: its controllers, its device API, its console, or several of them.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -37,7 +38,8 @@ func main() {
 
 func run() error {
 	var o manager.Options
-	var deviceAPI, mqtt string
+	var deviceAPI, mqtt, consoleAddress string
+	var hasConsole bool
 	flag.BoolVar(&o.Controllers, "controllers", true, "run the controllers")
 	flag.BoolVar(&o.DeviceAPI, "device-api", true, "serve the device API (hawkBit's DDI)")
 	flag.StringVar(&o.Namespace, "namespace", "goshawk-system", "namespace of Goshawk's own objects: leases and the record of invalidated sets")
@@ -71,6 +73,8 @@ func run() error {
 	flag.BoolVar(&o.Backend.Replicated, "device-api-replicated", false, "other replicas serve the same devices: the first sign of work of a device is written at once, because its result may arrive at another replica")
 	mqttFlags(&o, &mqtt)
 	artifactFlags(&o)
+	flag.BoolVar(&hasConsole, "console", false, "serve the console, a web page for people; see docs/console.md")
+	consoleFlags(&o.Console, &consoleAddress)
 	flag.StringVar(&o.Backend.InstalledName, "device-api-installed-name-attribute", "", "device attribute with the name of the distribution set that the device runs; a new device must send it before it is offered an update (default: none)")
 	flag.StringVar(&o.Backend.InstalledVersion, "device-api-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
 	flag.StringVar(&o.Backend.InventoryPrefix, "inventory-attribute-prefix", "sw.", "prefix of the attributes with which a device reports its software: PREFIX followed by group.name, with the version as value; empty: no attribute does")
@@ -79,7 +83,10 @@ func run() error {
 	flag.Parse()
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
 
-	if err := errors.Join(check(&o), checkMQTT(&o, mqtt)); err != nil {
+	if !o.Controllers && !o.DeviceAPI && !hasConsole {
+		return errors.New("nothing to run: give at least one of --controllers, --device-api and --console")
+	}
+	if err := errors.Join(check(&o), checkMQTT(&o, mqtt), checkConsole(&o.Console, hasConsole)); err != nil {
 		return err
 	}
 	config, err := ctrl.GetConfig()
@@ -94,6 +101,11 @@ func run() error {
 	if mqtt != "" {
 		if o.MQTT.Listener, err = net.Listen("tcp", mqtt); err != nil {
 			return fmt.Errorf("listen for MQTT devices on %s (--mqtt-bind-address): %w", mqtt, err)
+		}
+	}
+	if hasConsole {
+		if o.Console.Listener, err = net.Listen("tcp", consoleAddress); err != nil {
+			return fmt.Errorf("listen for browsers on %s (--console-bind-address): %w", consoleAddress, err)
 		}
 	}
 	return manager.Run(ctrl.SetupSignalHandler(), config, o)
@@ -142,6 +154,37 @@ func artifactFlags(o *manager.Options) {
 	flag.IntVar(&o.Artifacts.MaxFetches, "artifact-max-fetches", 8, "how many artifacts may be fetched into the cache at the same time")
 	flag.Func("artifact-max-bytes-per-second", "how many bytes of artifacts are sent to all devices in a second, such as 50M (default: no limit)", bytes(&o.Artifacts.BytesPerSecond))
 	flag.DurationVar(&o.LinkLifetime, "artifact-link-lifetime", time.Hour, "how long a link to an artifact at the device API is valid, at least 1m; a download that was started can be resumed for another week while its update is open")
+}
+
+// consoleFlags defines the flags about the console, except --console.
+func consoleFlags(c *manager.ConsoleOptions, address *string) {
+	l := &c.Login
+	flag.StringVar(address, "console-bind-address", ":8083", "address of the console")
+	flag.StringVar(&c.CertificateFile, "console-tls-cert-file", "", "file with the certificate of the console, and its intermediate certificates, in PEM: the console then serves HTTPS. It is read again when it changes (default: none, HTTP)")
+	flag.StringVar(&c.KeyFile, "console-tls-key-file", "", "file with the private key of that certificate, in PEM (default: none)")
+	flag.Func("console-base-url", "URL of the console in browsers, such as https://goshawk.example.com; requests for other hosts are refused. The login needs it (default: none)", func(text string) (err error) {
+		l.BaseURL, err = url.Parse(text)
+		return err
+	})
+	flag.StringVar(&l.Issuer, "console-oidc-issuer-url", "", "URL of the OpenID Connect provider with which people log in to the console (default: none, all viewers are the user goshawk:anonymous)")
+	flag.StringVar(&l.ClientID, "console-oidc-client-id", "", "id of the console at the provider")
+	flag.StringVar(&l.ClientSecretFile, "console-oidc-client-secret-file", "", "file with the secret of the console at the provider, which is read for each login (default: none, a public client)")
+	flag.StringVar(&l.CAFile, "console-oidc-ca-file", "", "file with the certificates, in PEM, of the CAs of the provider, in addition to those of the system (default: none)")
+	l.Scopes = []string{"openid", "profile", "email", "offline_access"}
+	flag.Func("console-oidc-scopes", "scopes that are requested from the provider, separated by commas (default: openid,profile,email,offline_access)", func(list string) error {
+		l.Scopes = strings.Split(list, ",")
+		return nil
+	})
+	flag.StringVar(&l.Claims.Username, "console-oidc-username-claim", "sub", "claim with the name of the user; with email, the claim email_verified must be true or absent")
+	flag.StringVar(&l.Claims.UsernamePrefix, "console-oidc-username-prefix", "", "prefix of the name of the user; - for none (default: the URL of the issuer and #, or none for the claim email)")
+	flag.StringVar(&l.Claims.Groups, "console-oidc-groups-claim", "", "claim with the groups of the user (default: none, users have no groups)")
+	flag.StringVar(&l.Claims.GroupsPrefix, "console-oidc-groups-prefix", "", "prefix of the name of each group (default: none)")
+	flag.Func("console-oidc-groups", "groups that count, with their prefix, separated by commas; the console ignores other groups (default: all)", func(list string) error {
+		l.Claims.Only = strings.Split(list, ",")
+		return nil
+	})
+	flag.StringVar(&l.KeyFile, "console-session-key-file", "", "file with keys of at least 32 characters, one in each line: the first one encrypts sessions, and all of them decrypt sessions (default: a random key, so that sessions end with the process)")
+	flag.DurationVar(&l.Lifetime, "console-session-lifetime", 8*time.Hour, "how long a session of the console lasts, at least 1m")
 }
 
 // bytes returns a function that parses a number of bytes with an optional unit.
@@ -200,8 +243,6 @@ func namespacedName(text string) (types.NamespacedName, error) {
 func check(o *manager.Options) error {
 	defaultNamespace := o.DeviceAPIOptions.DefaultNamespace
 	switch {
-	case !o.Controllers && !o.DeviceAPI:
-		return errors.New("nothing to run: give --controllers, --device-api or both")
 	case o.NotificationsSecret.Name != "" && !o.Controllers:
 		return errors.New("--notifications-secret is for the controllers: set --controllers, or remove it")
 	case o.WritesInFlight < 1:
@@ -250,6 +291,20 @@ func checkMQTT(o *manager.Options, address string) error {
 		return errors.New("with --device-api-replicated, several replicas read from the MQTT broker: give --mqtt-broker-shared as well, or else each report is processed by all of them")
 	case (address != "" || m.External.URL != "") && o.Backend.Delivery == v1alpha1.DeliveryProxy && o.DeviceAPIOptions.BaseURL == "":
 		return errors.New("--artifact-delivery=Proxy needs --ddi-base-url for devices with MQTT: their links to artifacts start with it")
+	}
+	return nil
+}
+
+// checkConsole checks the flags about the console. internal/console/login checks those of the
+// login.
+func checkConsole(c *manager.ConsoleOptions, hasConsole bool) error {
+	switch l := &c.Login; {
+	case !hasConsole && (c.CertificateFile != "" || l.BaseURL != nil || l.Issuer != "" || l.KeyFile != ""):
+		return errors.New("the flags --console-* need --console")
+	case (c.CertificateFile == "") != (c.KeyFile == ""):
+		return errors.New("give --console-tls-cert-file and --console-tls-key-file together")
+	case l.Issuer == "" && (l.ClientID != "" || l.ClientSecretFile != "" || l.CAFile != "" || l.Claims.Groups != "" || l.KeyFile != ""):
+		return errors.New("the flags --console-oidc-* and --console-session-key-file need --console-oidc-issuer-url, such as https://dex.example.com")
 	}
 	return nil
 }

@@ -55,6 +55,7 @@ func TestChartRendersTheObjectsOfKustomize(t *testing.T) {
 	for values, folders := range map[string][]string{
 		"": {"default"},
 		"monitoring: {enabled: true, dashboard: true}": {"default", "prometheus", "grafana"},
+		"console: {enabled: true}":                     {"default", "console"},
 	} {
 		compare(t, values, folders)
 	}
@@ -168,6 +169,41 @@ func TestWatchedNamespacesLimitTheRights(t *testing.T) {
 	}
 }
 
+// The rights of the console to act as people are limited to the names in the values, or not given.
+func TestConsoleActsAsListedPeopleOnly(t *testing.T) {
+	t.Parallel()
+	const login = "oidc: {issuerURL: 'https://idp.example', clientID: a, groups: ['oidc:a']}, baseURL: 'https://c.example', secretName: c"
+	for values, want := range map[string][]any{
+		"console: {enabled: true}": {map[string]any{"apiGroups": []any{""}, "resources": []any{"users", "groups"}, "verbs": []any{"impersonate"}}},
+		"console: {enabled: true, impersonation: {enabled: false, users: [a]}}": nil,
+		"console: {enabled: true, impersonation: {users: ['oidc:anna']}, " + login + "}": {
+			map[string]any{"apiGroups": []any{""}, "resources": []any{"groups"}, "resourceNames": []any{"oidc:a"}, "verbs": []any{"impersonate"}},
+			map[string]any{"apiGroups": []any{""}, "resources": []any{"users"}, "resourceNames": []any{"oidc:anna"}, "verbs": []any{"impersonate"}},
+		},
+	} {
+		rendered, err := helm.Template(t, chart, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []any
+		role := objects(t, rendered)["ClusterRole /goshawk-console-impersonation"]
+		if role != nil {
+			got, _, _ = unstructured.NestedSlice(role.Object, "rules")
+		}
+		if d := diff.Diff(want, got); d != "" || strings.Count(rendered, "impersonate") != len(want) {
+			t.Errorf("with %s, the rights to impersonate are (-want +got):\n%s", values, d)
+		}
+	}
+	watched, err := helm.Template(t, chart, "{watchNamespaces: [fleet-a], console: {enabled: true}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := objects(t, watched)
+	if got["RoleBinding fleet-a/goshawk-console"] == nil || got["Role fleet-a/goshawk-console"] == nil || got["ClusterRoleBinding /goshawk-console"] != nil || got["ClusterRoleBinding /goshawk-console-reviews"] == nil {
+		t.Error("with watchNamespaces, the console does not read these namespaces only")
+	}
+}
+
 func TestServiceMonitorWithoutAlerts(t *testing.T) {
 	t.Parallel()
 	rendered, err := helm.Template(t, chart, "monitoring: {enabled: true, rules: false}")
@@ -254,6 +290,47 @@ var changes = map[string]struct {
 	"artifacts.cache.volumeSize":                     {"artifacts: {cache: {volumeSize: 55Gi}}", "sizeLimit: 55Gi\n"},
 	"artifacts.cache.volume":                         {"artifacts: {cache: {volume: {hostPath: {path: /cache}}}}", "- name: artifacts\n        hostPath:\n          path: /cache\n"},
 	"notifications.enabled":                          {"notifications: {enabled: true}", "- --notifications-secret=$(POD_NAMESPACE)/goshawk-notifications\n"},
+	"console.enabled":                                {"console: {enabled: true}", "- --console\n"},
+	"console.replicas":                               {"console: {enabled: true, replicas: 3}", "replicas: 3\n"},
+	"console.baseURL":                                {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "--console-base-url=https://console.example\n"},
+	"console.secretName":                             {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "secretName: console\n"},
+	"console.sessionLifetime":                        {"console: {enabled: true, sessionLifetime: 1h, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "--console-session-lifetime=1h\n"},
+	"console.oidc.issuerURL":                         {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-issuer-url=https://idp.example\n"},
+	"console.oidc.clientID":                          {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-client-id=goshawk\n"},
+	"console.oidc.scopes":                            {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, scopes: [openid, groups]}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-scopes=openid,groups\n"},
+	"console.oidc.usernameClaim":                     {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, usernameClaim: email}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-username-claim=email\n"},
+	"console.oidc.usernamePrefix":                    {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, usernamePrefix: 'oidc:'}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-username-prefix=oidc:\n"},
+	"console.oidc.groupsClaim":                       {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groupsClaim: groups}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-groups-claim=groups\n"},
+	"console.oidc.groupsPrefix":                      {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groupsPrefix: 'oidc:'}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-groups-prefix=oidc:\n"},
+	"console.oidc.groups":                            {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groups: ['oidc:a', 'oidc:b']}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-groups=oidc:a,oidc:b\n"},
+	"console.oidc.useSecretCA":                       {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, useSecretCA: true}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-ca-file=/etc/goshawk/console/ca.crt\n"},
+	"console.impersonation.enabled":                  {"console: {enabled: true}", "name: goshawk-console-impersonation\n"},
+	"console.impersonation.users":                    {"console: {enabled: true, impersonation: {users: ['oidc:anna']}}", "resources: [users]\n  resourceNames:\n  - oidc:anna\n"},
+	"console.tls.secretName":                         {"console: {enabled: true, tls: {secretName: console-tls}}", "secretName: console-tls\n"},
+	"console.extraArgs":                              {"console: {enabled: true, extraArgs: [--console-session-lifetime=1h]}", "- --console-session-lifetime=1h\n"},
+	"console.extraEnv":                               {"console: {enabled: true, extraEnv: [{name: HTTPS_PROXY, value: 'http://proxy'}]}", "name: HTTPS_PROXY\n"},
+	"console.resources":                              {"console: {enabled: true, resources: {limits: {memory: 4Gi}}}", "memory: 4Gi\n"},
+	"console.podAnnotations":                         {"console: {enabled: true, podAnnotations: {example.com/a: b}}", "example.com/a: b\n"},
+	"console.podLabels":                              {"console: {enabled: true, podLabels: {example.com/a: b}}", "example.com/a: b\n"},
+	"console.nodeSelector":                           {"console: {enabled: true, nodeSelector: {pool: system}}", "nodeSelector:\n        pool: system\n"},
+	"console.tolerations":                            {"console: {enabled: true, tolerations: [{key: system, operator: Exists}]}", "- key: system\n        operator: Exists\n"},
+	"console.affinity":                               {"console: {enabled: true, affinity: {podAntiAffinity: {}}}", "podAntiAffinity: {}\n"},
+	"console.topologySpreadConstraints":              {"console: {enabled: true, topologySpreadConstraints: [{topologyKey: rack, maxSkew: 1, whenUnsatisfiable: DoNotSchedule}]}", "topologyKey: rack\n"},
+	"console.serviceAccount.create":                  {"console: {enabled: true, serviceAccount: {create: false, name: mine}}", "serviceAccountName: mine\n"},
+	"console.serviceAccount.name":                    {"console: {enabled: true, serviceAccount: {name: mine}}", "serviceAccountName: mine\n"},
+	"console.serviceAccount.annotations":             {"console: {enabled: true, serviceAccount: {annotations: {example.com/role: a}}}", "example.com/role: a\n"},
+	"console.podDisruptionBudget.enabled":            {"console: {enabled: true}", "kind: PodDisruptionBudget\nmetadata:\n  name: goshawk-console\n"},
+	"console.podDisruptionBudget.maxUnavailable":     {"console: {enabled: true, podDisruptionBudget: {maxUnavailable: 50%}}", "maxUnavailable: 50%\n"},
+	"console.service.type":                           {"console: {enabled: true, service: {type: LoadBalancer}}", "type: LoadBalancer\n"},
+	"console.service.port":                           {"console: {enabled: true, service: {port: 443}}", "- name: console\n    port: 443\n"},
+	"console.service.annotations":                    {"console: {enabled: true, service: {annotations: {example.com/lb: internal}}}", "example.com/lb: internal\n"},
+	"console.ingress.enabled":                        {"console: {enabled: true, ingress: {enabled: true, host: console.example}}", "kind: Ingress\n"},
+	"console.ingress.className":                      {"console: {enabled: true, ingress: {enabled: true, host: console.example, className: nginx}}", "ingressClassName: nginx\n"},
+	"console.ingress.annotations":                    {"console: {enabled: true, ingress: {enabled: true, host: console.example, annotations: {example.com/a: b}}}", "example.com/a: b\n"},
+	"console.ingress.host":                           {"console: {enabled: true, ingress: {enabled: true, host: console.example}}", "- host: \"console.example\"\n"},
+	"console.ingress.tlsSecretName":                  {"console: {enabled: true, ingress: {enabled: true, host: console.example, tlsSecretName: console-tls}}", "secretName: console-tls\n"},
+	"networkPolicy.browsersFrom":                     {"{networkPolicy: {browsersFrom: [{ipBlock: {cidr: 10.9.0.0/16}}]}, console: {enabled: true}}", "cidr: 10.9.0.0/16\n"},
+	"networkPolicy.consoleExtraEgress":               {"{networkPolicy: {consoleExtraEgress: [{ports: [{port: 5556}]}]}, console: {enabled: true}}", "- port: 5556\n"},
 	"ingress.enabled":                                {"ingress: {enabled: true, host: devices.example}", "kind: Ingress\n"},
 	"ingress.className":                              {"ingress: {enabled: true, host: devices.example, className: nginx}", "ingressClassName: nginx\n"},
 	"ingress.annotations":                            {"ingress: {enabled: true, host: devices.example, annotations: {example.com/a: b}}", "example.com/a: b\n"},
@@ -393,6 +470,11 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"a proxy for MQTT devices without a URL":    {"artifacts: {delivery: Proxy}", "artifacts.delivery Proxy with MQTT needs deviceAPI.baseURL"},
 		"a certificate for a broker that is not":    {"mqtt: {tls: {secretName: a}, externalBroker: {url: 'mqtts://b:8883'}}", "mqtt.tls.secretName is for the broker in the device API"},
 		"a user of the broker without its password": {"mqtt: {externalBroker: {url: 'mqtts://b:8883', user: a}}", "mqtt.externalBroker.user needs mqtt.externalBroker.url and secretName"},
+		"a login of the console without its URL":    {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: a}}", "console.oidc.issuerURL needs console.baseURL, console.oidc.clientID and console.secretName"},
+		"a URL of the console without a login":      {"console: {enabled: true, baseURL: 'https://console.example'}", "they need console.oidc.issuerURL"},
+		"a URL of the console with a path":          {"console: {baseURL: 'https://a.example/goshawk'}", "at '/console/baseURL': 'https://a.example/goshawk' does not match pattern"},
+		"scopes without openid":                     {"console: {oidc: {scopes: [profile]}}", "at '/console/oidc/scopes'"},
+		"an Ingress of the console without a host":  {"console: {enabled: true, ingress: {enabled: true}}", "console.ingress.enabled needs console.ingress.host"},
 		"a default namespace that is not watched":   {"{watchNamespaces: [a], deviceAPI: {defaultNamespace: b}}", "deviceAPI.defaultNamespace b is not one of watchNamespaces: add it there"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -404,32 +486,36 @@ func TestWrongValuesAreRefused(t *testing.T) {
 	}
 }
 
-// Values that the documentation shows are accepted. A digest is shortened there.
+// Values that the documentation shows are accepted. A digest is shortened there. Other blocks are
+// manifests, kustomizations, and the configuration of dex.
 func TestValuesInTheDocumentation(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(filepath.Join("..", "docs", "install.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := 0
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-		values := strings.ReplaceAll(block[1], "sha256:…", "sha256:"+strings.Repeat("0", 64))
-		var fields map[string]any
-		if err := yaml.Unmarshal([]byte(values), &fields); err != nil {
-			t.Errorf("docs/install.md: %v in\n%s", err, values)
+	for page, least := range map[string]int{"install.md": 2, "console.md": 3} {
+		text, err := os.ReadFile(filepath.Join("..", "docs", page))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if fields["kind"] != nil { // a manifest
-			continue
+		found := 0
+		for _, block := range regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```").FindAllStringSubmatch(string(text), -1) {
+			values := regexp.MustCompile("(?m)^"+block[1]).ReplaceAllString(block[2], "") // a block may be in a list
+			values = strings.ReplaceAll(values, "sha256:…", "sha256:"+strings.Repeat("0", 64))
+			var fields map[string]any
+			if err := yaml.Unmarshal([]byte(values), &fields); err != nil {
+				t.Errorf("docs/%s: %v in\n%s", page, err, values)
+			}
+			if fields["kind"] != nil || fields["patches"] != nil || fields["issuer"] != nil {
+				continue
+			}
+			found++
+			if rendered, err := helm.Template(t, chart, values); err != nil {
+				t.Errorf("docs/%s: %v", page, err)
+			} else {
+				objects(t, rendered)
+			}
 		}
-		found++
-		if rendered, err := helm.Template(t, chart, values); err != nil {
-			t.Errorf("docs/install.md: %v", err)
-		} else {
-			objects(t, rendered)
+		if found < least {
+			t.Errorf("docs/%s has only %d blocks with values", page, found)
 		}
-	}
-	if found < 2 {
-		t.Errorf("docs/install.md has only %d blocks with values", found)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
@@ -62,11 +63,17 @@ func of[T any](t *testing.T, objects []*unstructured.Unstructured, kind string) 
 	return found
 }
 
+// deployed returns the objects of config/default and config/console, which is not part of it.
+func deployed(t *testing.T) []*unstructured.Unstructured {
+	t.Helper()
+	return append(build(t, "default"), build(t, "console")...)
+}
+
 // A pod of each Deployment fits into a namespace with the Pod Security Standard "restricted", and
 // has what the standard does not require: a read-only root file system, all three probes, requests
 // and a memory limit. The test in test/policy applies the pods to a real API server.
 func TestPodsAreConfined(t *testing.T) {
-	for name, d := range of[appsv1.Deployment](t, build(t, "default"), "Deployment") {
+	for name, d := range of[appsv1.Deployment](t, deployed(t), "Deployment") {
 		t.Run(name, func(t *testing.T) {
 			pod := d.Spec.Template.Spec
 			if len(pod.Containers) != 1 {
@@ -104,7 +111,7 @@ func TestPodsAreConfined(t *testing.T) {
 
 // The pods mount the token of their account, and the accounts do not offer it to other pods.
 func TestOnlyTheDeploymentsMountTokens(t *testing.T) {
-	objects := build(t, "default")
+	objects := deployed(t)
 	accounts := of[corev1.ServiceAccount](t, objects, "ServiceAccount")
 	for name, account := range accounts {
 		if ptr.Deref(account.AutomountServiceAccountToken, true) {
@@ -122,7 +129,7 @@ func TestOnlyTheDeploymentsMountTokens(t *testing.T) {
 // The time for the end of a pod contains the wait for the endpoints and the 15 s that the process
 // gives to open requests.
 func TestPodsHaveTimeToEnd(t *testing.T) {
-	for name, d := range of[appsv1.Deployment](t, build(t, "default"), "Deployment") {
+	for name, d := range of[appsv1.Deployment](t, deployed(t), "Deployment") {
 		pod := d.Spec.Template.Spec
 		wait := int64(0)
 		if l := pod.Containers[0].Lifecycle; l != nil && l.PreStop != nil && l.PreStop.Sleep != nil {
@@ -131,7 +138,7 @@ func TestPodsHaveTimeToEnd(t *testing.T) {
 		if grace := ptr.Deref(pod.TerminationGracePeriodSeconds, 0); grace < wait+15+10 {
 			t.Errorf("Deployment %s: %d s are too short for a wait of %d s, requests of 15 s and the last writes", name, grace, wait)
 		}
-		if isServing := name == "goshawk-device-api"; isServing != (wait > 0) {
+		if isServing := name != "goshawk-controllers"; isServing != (wait > 0) {
 			t.Errorf("Deployment %s waits %d s before its end", name, wait)
 		}
 	}
@@ -140,7 +147,7 @@ func TestPodsHaveTimeToEnd(t *testing.T) {
 // Each Deployment has a PodDisruptionBudget and a NetworkPolicy that select its pods, and the
 // Service and the policy name the ports that the pods have.
 func TestPodsHaveABudgetAndAPolicy(t *testing.T) {
-	objects := build(t, "default")
+	objects := deployed(t)
 	budgets := of[policyv1.PodDisruptionBudget](t, objects, "PodDisruptionBudget")
 	policies := of[networkingv1.NetworkPolicy](t, objects, "NetworkPolicy")
 	for name, d := range of[appsv1.Deployment](t, objects, "Deployment") {
@@ -178,7 +185,7 @@ func TestPodsHaveABudgetAndAPolicy(t *testing.T) {
 			if !slices.ContainsFunc(policies[name].Spec.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool {
 				return len(rule.From) == 0 && slices.ContainsFunc(rule.Ports, func(p networkingv1.NetworkPolicyPort) bool { return *p.Port == port.TargetPort })
 			}) {
-				t.Errorf("devices cannot reach port %s of the Service %s", port.Name, name)
+				t.Errorf("port %s of the Service %s cannot be reached", port.Name, name)
 			}
 		}
 	}
@@ -187,7 +194,7 @@ func TestPodsHaveABudgetAndAPolicy(t *testing.T) {
 // Metrics are not open to everybody, and no pod may connect to the link-local addresses at which
 // clouds serve the credentials of their nodes.
 func TestPoliciesKeepWhatIsNotForDevices(t *testing.T) {
-	for name, policy := range of[networkingv1.NetworkPolicy](t, build(t, "default"), "NetworkPolicy") {
+	for name, policy := range of[networkingv1.NetworkPolicy](t, deployed(t), "NetworkPolicy") {
 		for _, rule := range policy.Spec.Ingress {
 			for _, port := range rule.Ports {
 				if port.Port.String() == "metrics" && len(rule.From) == 0 {
@@ -268,14 +275,46 @@ func TestTheImageHasTheVersionOfTheRepository(t *testing.T) {
 	if !regexp.MustCompile(`^v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`).MatchString(version) {
 		t.Errorf("VERSION is %q, want a version such as v1.2.3", version)
 	}
-	for name, d := range of[appsv1.Deployment](t, build(t, "default"), "Deployment") {
+	for name, d := range of[appsv1.Deployment](t, deployed(t), "Deployment") {
 		if got, want := d.Spec.Template.Spec.Containers[0].Image, "ghcr.io/goshawk-dev/goshawk:"+version; got != want {
 			t.Errorf("Deployment %s uses %s, want %s", name, got, want)
 		}
 	}
-	for _, file := range []string{"manager/controllers.yaml", "manager/device-api.yaml"} {
+	for _, file := range []string{"manager/controllers.yaml", "manager/device-api.yaml", "console/console.yaml"} {
 		if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), "goshawk:"+version+"\n") {
 			t.Errorf("config/%s does not name the image of %s: %v", file, version, err)
 		}
+	}
+}
+
+// The component limits the right to impersonate to names, and the console ignores other groups,
+// with which the API server would refuse each request.
+func TestImpersonationCanBeLimited(t *testing.T) {
+	folder := t.TempDir()
+	back, err := filepath.Abs("console")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err = filepath.Rel(folder, back); err != nil {
+		t.Fatal(err)
+	}
+	overlay := "resources: [" + back + "]\ncomponents: [" + back + "/limited]\n"
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	objects := build(t, folder)
+	role := of[rbacv1.ClusterRole](t, objects, "ClusterRole")["goshawk-console-impersonation"]
+	var groups []string
+	for _, rule := range role.Rules {
+		if len(rule.ResourceNames) == 0 {
+			t.Errorf("the console may act as all %v", rule.Resources)
+		}
+		if slices.Contains(rule.Resources, "groups") {
+			groups = append(groups, rule.ResourceNames...)
+		}
+	}
+	args := of[appsv1.Deployment](t, objects, "Deployment")["goshawk-console"].Spec.Template.Spec.Containers[0].Args
+	if want := "--console-oidc-groups=" + strings.Join(groups, ","); len(groups) == 0 || !slices.Contains(args, want) {
+		t.Errorf("the arguments %v do not contain %s", args, want)
 	}
 }

@@ -5,6 +5,7 @@ package console
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -39,7 +40,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	server.RegisterOnShutdown(endStreams)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
+	limited := netutil.LimitListener(listener, maxConnections)
+	if s.o.TLS != nil {
+		limited = tls.NewListener(limited, s.o.TLS)
+	}
+	go func() { served <- server.Serve(limited) }()
 	select {
 	case err := <-served:
 		return err

@@ -5,6 +5,7 @@ package console
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -35,6 +36,8 @@ type Options struct {
 	Login Login
 	// IsHost reports whether a value of the header Host is one of this server. nil: each is.
 	IsHost func(string) bool
+	// TLS is the configuration of Serve. nil: it serves HTTP.
+	TLS *tls.Config
 	// Now is the clock. nil: the clock of the machine.
 	Now func() time.Time
 	// Log has errors of the console.

@@ -14,14 +14,18 @@ import (
 
 // The values of the label server.
 const (
-	serverDDI  = "ddi"
-	serverMQTT = "mqtt"
+	serverDDI     = "ddi"
+	serverMQTT    = "mqtt"
+	serverConsole = "console"
 )
 
+// serverNames are the servers in messages.
+var serverNames = map[string]string{serverDDI: "device API", serverMQTT: "MQTT broker", serverConsole: "console"}
+
 var certificateExpiry = collectors.Define(collectors.Definition{
-	Name: "goshawk_certificate_expiry_timestamp_seconds", Process: collectors.DeviceAPI,
-	Help:   "The end of the validity of a server certificate for devices, in seconds since 1970: of --ddi-tls-cert-file (ddi) or --mqtt-tls-cert-file (mqtt). Absent without that file.",
-	Labels: []collectors.Label{{Name: "server", Values: []string{serverDDI, serverMQTT}}},
+	Name: "goshawk_certificate_expiry_timestamp_seconds", Process: collectors.Every,
+	Help:   "The end of the validity of a server certificate, in seconds since 1970: of --ddi-tls-cert-file (ddi), --mqtt-tls-cert-file (mqtt) or --console-tls-cert-file (console). Absent without that file.",
+	Labels: []collectors.Label{{Name: "server", Values: []string{serverDDI, serverMQTT, serverConsole}}},
 }).Gauges()
 
 func init() { metrics.Registry.MustRegister(certificateExpiry) }

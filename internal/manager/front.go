@@ -4,6 +4,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (p *process) front() (manager.Manager, error) {
 	}
 	return front, errors.Join(
 		front.AddHealthzCheck("ping", healthz.Ping),
-		front.AddReadyzCheck("caches", func(*http.Request) error { return p.ready() }),
+		front.AddReadyzCheck("caches", func(*http.Request) error { return cmp.Or(p.ready(), p.consoleReady()) }),
 	)
 }
 

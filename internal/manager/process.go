@@ -1,8 +1,8 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package manager wires Goshawk's controllers and its device API into one process: the same wiring
-// for the binary, the stories and the benchmarks.
+// Package manager wires Goshawk's controllers, its device API and its console into one process: the
+// same wiring for the binary, the stories and the benchmarks.
 //
 // A process has a part for each namespace that it watches, or one for all of them. Each part has
 // its own caches and controllers, so that a namespace whose objects cannot be read does not stop
@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +38,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/apirequests"
 	"github.com/goshawk-dev/goshawk/internal/artifact"
 	"github.com/goshawk-dev/goshawk/internal/collectors"
+	"github.com/goshawk-dev/goshawk/internal/console/source"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/decode"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
@@ -49,7 +51,7 @@ import (
 
 // Options are the settings of a process.
 type Options struct {
-	// Controllers and DeviceAPI select what the process runs.
+	// Controllers and DeviceAPI select what the process runs, beside the console.
 	Controllers, DeviceAPI bool
 	// Namespace of Goshawk's own objects: leases and the record of invalidated sets.
 	Namespace string
@@ -81,6 +83,8 @@ type Options struct {
 	// is valid; zero: an hour.
 	Artifacts    artifact.Options
 	LinkLifetime time.Duration
+	// Console serves the console, if it has a Listener.
+	Console ConsoleOptions
 	// RequireApproval treats spec.approvalRequired as true for all rollouts.
 	RequireApproval bool
 	// NotificationsSecret has the receiver of notifications. If its name is empty, there are none.
@@ -145,6 +149,9 @@ func Run(ctx context.Context, config *rest.Config, o Options) error {
 	if p.outbox != nil && !p.o.LeaderElect {
 		running.Go(func() error { return p.outbox.Run(ctx) })
 	}
+	if p.o.Console.Listener != nil {
+		running.Go(func() error { return p.serveConsole(ctx) })
+	}
 	return running.Wait()
 }
 
@@ -163,6 +170,8 @@ type process struct {
 	// well. leading are the parts of the elected leader.
 	devices, leading []*part
 	mqtt             mqttRestarts
+	// console has the caches of the console. It is nil until the console is served.
+	console atomic.Pointer[source.Source]
 	// outbox delivers notifications. It is nil if there are none.
 	outbox *outbox.Outbox
 }
@@ -252,10 +261,10 @@ func (p *process) serve(ctx context.Context) error {
 	return serving.Wait()
 }
 
-// serverTLS returns the TLS configuration of a server for devices, or nil without a certificate.
-// Until ctx ends, the certificate is read again when its files change; a pair of files that cannot
-// be used is logged, and the last good one stays. Client certificates are requested from devices
-// and not verified here, because the CA depends on the namespace.
+// serverTLS returns the TLS configuration of a server, or nil without a certificate. Until ctx
+// ends, the certificate is read again when its files change; a pair of files that cannot be used is
+// logged, and the last good one stays. Client certificates are requested from devices and not
+// verified here, because the CA depends on the namespace.
 //
 // server is the value of the label of the metric about the end of the certificate.
 func (p *process) serverTLS(ctx context.Context, server, certificateFile, keyFile string) (*tls.Config, error) {
@@ -264,15 +273,19 @@ func (p *process) serverTLS(ctx context.Context, server, certificateFile, keyFil
 	}
 	watcher, err := certwatcher.New(certificateFile, keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the certificate of the device API from %s and %s: %w", certificateFile, keyFile, err)
+		return nil, fmt.Errorf("read the certificate of the %s from %s and %s: %w", serverNames[server], certificateFile, keyFile, err)
 	}
 	watcher.RegisterCallback(func(read tls.Certificate) { certificateRead(server, read) })
 	go func() {
 		if err := watcher.Start(ctx); err != nil {
-			ctrl.Log.Error(err, "The certificate of the device API is not read again when it changes", "file", certificateFile)
+			ctrl.Log.Error(err, "The certificate of the "+serverNames[server]+" is not read again when it changes", "file", certificateFile)
 		}
 	}()
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, ClientAuth: tls.RequestClientCert}, nil
+	config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, ClientAuth: tls.RequestClientCert}
+	if server == serverConsole {
+		config.ClientAuth, config.NextProtos = tls.NoClientCert, []string{"h2", "http/1.1"}
+	}
+	return config, nil
 }
 
 // artifacts returns the store of a process.

@@ -38,25 +38,25 @@ import (
 
 var update = flag.Bool("update", false, "write config/rbac/README.md")
 
-// A role of config/rbac.
+// A role of config/rbac or config/console.
 type role struct {
 	kind, name string
 	rules      []rbacv1.PolicyRule
 }
 
-// rolesOfAccounts are the roles of the two accounts. The first one of each is bound in the
-// namespaces of fleets, the last one in Goshawk's own namespace.
+// rolesOfAccounts are the roles of the accounts.
 var rolesOfAccounts = map[string][]string{
+	consoleAccount:       {"ClusterRole goshawk-console", "ClusterRole goshawk-console-reviews", "ClusterRole goshawk-console-impersonation"},
 	"goshawk-manager":    {"ClusterRole goshawk-manager", "Role goshawk-manager"},
 	"goshawk-device-api": {"ClusterRole goshawk-device-api", "ClusterRole goshawk-device-api-tokens", "Role goshawk-device-api"},
 }
 
-// roles reads the roles of config/rbac, in the order of the files.
+// roles reads the roles of config/rbac and config/console, in the order of the files.
 func roles(t *testing.T) []role {
 	t.Helper()
 	var list []role
-	for _, file := range []string{"manager.yaml", "device-api.yaml", "user_roles.yaml"} {
-		decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(fileOf(t, "config", "rbac", file)), 4096)
+	for _, file := range []string{"rbac/manager.yaml", "rbac/device-api.yaml", "console/rbac.yaml", "rbac/user_roles.yaml"} {
+		decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(fileOf(t, "config", filepath.FromSlash(file))), 4096)
 		for {
 			var object rbacv1.ClusterRole
 			if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
@@ -106,12 +106,13 @@ func TestRightsAreThoseOfTheTable(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`# Rights
 
-Every right that the roles of this folder grant. To write this page again, run
-` + "`go test ./test/tenants -run TestRightsAreThoseOfTheTable -update`" + `.
+Every right that the roles of this folder and of [../console](../console/rbac.yaml) grant. To write
+this page again, run ` + "`go test ./test/tenants -run TestRightsAreThoseOfTheTable -update`" + `.
 
-goshawk-manager is the account of the controllers, goshawk-device-api that of the device API; the
-other roles are for people ([docs/rights.md](../../docs/rights.md)). A Role applies to the namespace
-of Goshawk itself.
+goshawk-manager is the account of the controllers, goshawk-device-api that of the device API,
+goshawk-console that of the console ([docs/console.md](../../docs/console.md)); the other roles are
+for people ([docs/rights.md](../../docs/rights.md)). A Role applies to the namespace of Goshawk
+itself.
 `)
 	for _, r := range roles(t) {
 		fmt.Fprintf(&b, "\n## %s %s\n\n| resource | %s | other |\n|---%s|---|\n", r.kind, r.name, strings.Join(commonVerbs, " | "), strings.Repeat("|:-:", len(commonVerbs)))
@@ -231,7 +232,8 @@ var usedElsewhere = map[string]string{
 // election, through the life of a fleet: devices are registered and report their software, a
 // dynamic rollout runs, an auto-assignment exists, a target is deleted, a group and an inventory
 // of another cluster are taken over, sets are invalidated with their rollouts, and a receiver gets
-// notifications. Every right of config/rbac is used by a request, and every request has its right.
+// notifications. Then people look at the console and pause a rollout there. Every right of
+// config/rbac is used by a request, and every request has its right.
 func TestEveryGrantedRightIsUsed(t *testing.T) {
 	t.Parallel()
 	namespace := served(t)
@@ -247,6 +249,7 @@ func TestEveryGrantedRightIsUsed(t *testing.T) {
 		}
 		return ""
 	})
+	lookAtTheConsole(t, devices.in(namespace))
 	for name, g := range map[string]*goshawk{"device API": devices, "controllers": controllers} {
 		if forbidden := g.seen(); len(forbidden) > 0 {
 			t.Errorf("the %s were refused %v", name, forbidden)
@@ -399,7 +402,7 @@ func asGranted(verb string) string {
 	return verb
 }
 
-// accountRoles calls do for each role of the two accounts.
+// accountRoles calls do for each role of the accounts.
 func accountRoles(t *testing.T, do func(at place, r role)) {
 	t.Helper()
 	for _, r := range roles(t) {

@@ -94,3 +94,21 @@ rules:
   resources: [secrets]
   verbs: [create]
 {{- end }}
+{{- define "goshawk.rules.ClusterRole.goshawk-console" -}}
+rules:
+- apiGroups: [goshawk.dev]
+  resources: [softwaremodules, distributionsets, targets, rollouts, deploymentgroups, autoassignments, targetinventories]
+  verbs: [list, watch]
+{{- end }}
+{{- define "goshawk.rules.ClusterRole.goshawk-console-reviews" -}}
+rules:
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end }}
+{{- define "goshawk.rules.ClusterRole.goshawk-console-impersonation" -}}
+rules:
+- apiGroups: [""]
+  resources: [users, groups]
+  verbs: [impersonate]
+{{- end }}

@@ -48,9 +48,9 @@ const (
 	// renewPause is the time between two attempts while the provider cannot be reached, and
 	// renewGrace how long sessions stay valid without an answer.
 	renewPause, renewGrace = 30 * time.Second, time.Hour
-	// refusalGrace is how long a session stays valid after the provider has refused its refresh token:
-	// providers accept a token once, and another replica may have used it a moment ago. Then the
-	// browser has a newer session already, or gets it now.
+	// refusalGrace is how long a session stays valid after the provider has refused its refresh
+	// token: providers accept a token once, and another replica may have used it a moment ago. Then
+	// the browser has a newer session already, or gets it now.
 	refusalGrace = time.Minute
 	// renewedSessions is how many sessions of this process are remembered with their newest refresh
 	// token, for browsers that have not received it.
@@ -372,8 +372,8 @@ func (l *Login) confirm(ctx context.Context, s *session) (*session, *console.Log
 	return &n.session, nil
 }
 
-// refused returns a session whose refresh token the provider has refused, as long as another replica
-// may have renewed it.
+// refused returns a session whose refresh token the provider has refused, as long as another
+// replica may have renewed it.
 func (l *Login) refused(s *session, n renewal) (*session, *console.LoginError) {
 	if l.o.Now().Sub(n.refusedAt) < refusalGrace {
 		return s, nil

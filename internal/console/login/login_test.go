@@ -410,8 +410,8 @@ func TestSessionIsRenewed(t *testing.T) {
 	b.sees(c.URL+"/", 200, "goshawk:anonymous")
 }
 
-// TestReplicasRenewASessionAtTheSameTime: dex accepts a refresh token once, so the second replica is
-// refused. The browser stays logged in, with the session of the first one.
+// TestReplicasRenewASessionAtTheSameTime: dex accepts a refresh token once, so the second replica
+// is refused. The browser stays logged in, with the session of the first one.
 func TestReplicasRenewASessionAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	keys := filepath.Join(t.TempDir(), "keys")
@@ -718,8 +718,8 @@ func TestLoginsInSeveralTabs(t *testing.T) {
 	}
 }
 
-// TestOnlyTheHostOfTheConsoleIsServed: another name that resolves to its address is refused, so that
-// another page cannot read it with the address of the viewer.
+// TestOnlyTheHostOfTheConsoleIsServed: another name that resolves to its address is refused, so
+// that another page cannot read it with the address of the viewer.
 func TestOnlyTheHostOfTheConsoleIsServed(t *testing.T) {
 	t.Parallel()
 	for base, hosts := range map[string]map[string]bool{
