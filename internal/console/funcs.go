@@ -39,6 +39,8 @@ var funcs = template.FuncMap{
 	// words returns a state or a reason in words: "GroupOpened" is "Group opened".
 	"words": stateWords[string],
 	"list":  func(values ...any) []any { return values },
+	// notStarted returns how many targets of a rollout have not started.
+	"notStarted": func(c v1alpha1.Counts) int32 { return c.Scheduled + c.Pending },
 	// actions returns the actions of an object, for the template of the same name.
 	"actions": actionsOf,
 }

@@ -70,7 +70,7 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, pages: pages(), instance: rand.Text(), render: newRenderer(), hub: newHub(), cache: newPageCache(), heartbeat: heartbeatInterval}
+	s := &Server{o: o, pages: append(pages(), actionPages()...), instance: rand.Text(), render: newRenderer(), hub: newHub(), cache: newPageCache(), heartbeat: heartbeatInterval}
 	o.Source.Watch(s.hub.note)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /static/", serveStatic)
@@ -202,6 +202,10 @@ func readForm(w http.ResponseWriter, r *request) error {
 func (s *Server) serveError(w http.ResponseWriter, r *http.Request, viewer *Viewer, err error) {
 	if to, ok := err.(*redirect); ok { //nolint:errorlint // pages return it as it is
 		http.Redirect(w, r, to.path, http.StatusSeeOther)
+		return
+	}
+	if file, ok := err.(*download); ok { //nolint:errorlint // pages return it as it is
+		file.serve(w)
 		return
 	}
 	p := problemOf(err)

@@ -228,16 +228,16 @@ func quoted(s string) string {
 // change, so that there is nothing left to write.
 func (c *Change) IsApplied(object map[string]any) bool {
 	return !slices.ContainsFunc(c.Fields, func(f Field) bool {
-		value, found := valueAt(object, f.Path)
-		if f.New == nil {
+		value, found := ValueAt(object, f.Path)
+		if f.New == nil || f.New == false && !found { // a field that is not set is false
 			return found
 		}
 		return !found || fmt.Sprint(value) != fmt.Sprint(f.New)
 	})
 }
 
-// valueAt returns the value of a field of an object in the form of JSON.
-func valueAt(object map[string]any, path string) (value any, found bool) {
+// ValueAt returns the value of a field of an object in the form of JSON, or false if it is not set.
+func ValueAt(object map[string]any, path string) (value any, found bool) {
 	value = object
 	for name := range strings.SplitSeq(path, ".") {
 		fields, ok := value.(map[string]any)

@@ -179,3 +179,60 @@ func merge(object, patch map[string]any) {
 		}
 	}
 }
+
+// A page that shows what was written knows the fields of each operation.
+func TestFieldsOfEachOperation(t *testing.T) {
+	hash := func(r *v1alpha1.Rollout) { r.Spec.Approval = &v1alpha1.Approval{PlanHash: presentPlan} }
+	both := func(r *v1alpha1.Rollout) {
+		at := metav1.NewMicroTime(noon.Add(-time.Minute))
+		r.Spec.State, r.Status.State, r.Status.PauseReason, r.Status.PausedAt = v1alpha1.IntentPaused, v1alpha1.RolloutPaused, v1alpha1.PauseByErrorBudget, &at
+	}
+	for verb, object := range map[Verb]metav1.Object{
+		VerbApprove: waiting(), VerbWithdrawApproval: waiting(hash), VerbStart: objects.Rollout("r", "s", func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }),
+		VerbPause: started(), VerbResume: started(both), VerbAdvance: started(), VerbRetry: started(), VerbStop: started(),
+		VerbInvalidate: objects.DistributionSet("s"), VerbHold: objects.Target("t"), VerbRelease: objects.Target("t", func(t *v1alpha1.Target) { t.Spec.Hold = true }),
+	} {
+		q := Defaults(object, verb)
+		q.Reason, q.Cancellation, q.DeleteRollouts = "r", v1alpha1.CancellationForce, true
+		c, err := q.On(object, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range c.Fields {
+			if !slices.Contains(FieldsOf(verb), f.Path) {
+				t.Errorf("%s changes %s, which FieldsOf lacks", verb, f.Path)
+			}
+		}
+	}
+}
+
+func TestNewestWriterOfAField(t *testing.T) {
+	entry := func(manager string, at time.Duration, fields, subresource string) metav1.ManagedFieldsEntry {
+		when := metav1.NewTime(noon.Add(at))
+		return metav1.ManagedFieldsEntry{Manager: manager, Time: &when, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields), Subresource: subresource}
+	}
+	r := started()
+	r.ManagedFields = []metav1.ManagedFieldsEntry{
+		entry("kustomize-controller", -time.Hour, `{"f:spec":{"f:state":{},"f:update":{}}}`, ""),
+		entry("goshawk-console", -time.Minute, `{"f:spec":{"f:state":{}}}`, ""),
+		entry("goshawk", 0, `{"f:spec":{"f:state":{}}}`, "status"),
+	}
+	for path, want := range map[string]string{"spec.state": "goshawk-console", "spec.update": "kustomize-controller", "spec.hold": ""} {
+		if got, ok := WriterOf(r, path); got.Manager != want || ok != (want != "") {
+			t.Errorf("%s was written by %+v, want %q", path, got, want)
+		}
+	}
+}
+
+func TestEachTypeIsExplained(t *testing.T) {
+	for _, verb := range []Verb{VerbStop, VerbInvalidate} {
+		seen := map[string]bool{}
+		for _, c := range []v1alpha1.Cancellation{v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce} {
+			words := WordsOf(verb, c)
+			if words.Does == "" || words.Choose == "" || seen[words.Does] || seen[words.Choose] {
+				t.Errorf("%s %s: %+v", verb, c, words)
+			}
+			seen[words.Does], seen[words.Choose] = true, true
+		}
+	}
+}
