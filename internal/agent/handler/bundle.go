@@ -86,6 +86,7 @@ func (b *bundle) check(ctx context.Context, c Call, folder string, progress func
 
 // run runs a script of the archive. A script that is not there counts as a verb that is not known.
 func (b *bundle) run(ctx context.Context, script string, c Call, folder string, progress func(Line)) update.StepResult {
+	c.Verb = update.Verb(script) // check runs in the download
 	path := filepath.Join(folder, script)
 	info, err := os.Stat(path)
 	switch {

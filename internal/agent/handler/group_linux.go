@@ -57,6 +57,26 @@ func StopLeftOver(folder string) error {
 	return nil
 }
 
+// groupRuns reports whether a process of the group has not ended. One that has ended is in the
+// group until its parent has read its exit code, which an init process may do late, or never.
+func groupRuns(id int) bool {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(stats) == 0 {
+		return true // it is not known
+	}
+	for _, stat := range stats {
+		data, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		_, after, _ := strings.Cut(string(data), ") ")
+		if fields := strings.Fields(after); len(fields) > 2 && fields[2] == strconv.Itoa(id) && fields[0] != "Z" && fields[0] != "X" {
+			return true
+		}
+	}
+	return false
+}
+
 // startOf returns the boot and the start time of a process, or "" if there is none.
 func startOf(id int) string {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", id))

@@ -335,7 +335,7 @@ func TestBundleRunsItsOwnScripts(t *testing.T) {
 		d.after(0)
 		c.Removes = true
 		d.must(c, update.Check, update.Download, update.Remove, update.Verify, update.Commit, update.Cleanup)
-		want := "check download v2\ninstall install v2\nverify verify v2\nrollback rollback v2\ninstall install v2\ncheck check v2\nremove remove v2\nverify verify v2\n"
+		want := "check check v2\ninstall install v2\nverify verify v2\nrollback rollback v2\ninstall install v2\ncheck check v2\nremove remove v2\nverify verify v2\n"
 		if got := d.read("log"); got != want {
 			t.Errorf("the scripts wrote\n%swant\n%s", got, want)
 		}
