@@ -147,8 +147,8 @@ func (a *Agent) Accept(ctx context.Context, id string, source update.Source, cha
 func (a *Agent) Cancel(ctx context.Context, by update.Source) (ok bool, err error) {
 	err = a.change(ctx, func(d *update.Document) *update.Document {
 		var next *update.Document
-		if next, ok = d.Cancel(by); !ok {
-			return nil
+		if next, ok = d.Cancel(by); !ok || next == d {
+			return nil // it cannot be canceled, or is canceled already
 		}
 		if a.stopDownload != nil {
 			a.stopDownload()

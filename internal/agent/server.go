@@ -194,11 +194,11 @@ func (a *Agent) reportResult(ctx context.Context, r *update.Result) error {
 	return a.ignoreRefusal(send(ctx, r.ID, f))
 }
 
-// ignoreRefusal returns nil if the server does not want this report: it has closed the action, and
-// the same report would be refused again.
+// ignoreRefusal returns nil if the server refuses a request and would refuse it again, for example
+// a report on an action that it has closed.
 func (a *Agent) ignoreRefusal(err error) error {
 	if err != nil && (ddi.IsGone(err) || ddi.IsRefused(err)) {
-		a.Log.Warn("the server does not accept a report", "error", err)
+		a.Log.Warn("the server refuses a request, which is not repeated", "error", err)
 		return nil
 	}
 	return err
@@ -350,6 +350,9 @@ func (a *Agent) deployment(ctx context.Context, link wire.Link) error {
 	mayInstall := offered.Deployment.Update != wire.HandlingSkip && offered.Deployment.MaintenanceWindow != wire.WindowUnavailable
 	switch u := d.Update; {
 	case u == nil:
+		if d.HasResult(offered.ID) {
+			return nil // it is reported first
+		}
 		if e := d.Ended; e != nil && e.ID == offered.ID && e.Source == update.FromServer {
 			return a.reportResult(ctx, e) // the server has lost it
 		}

@@ -472,6 +472,11 @@ func (d *Document) Delivered(id string) *Document {
 	return next
 }
 
+// HasResult reports whether the server has not got the result of the update yet.
+func (d *Document) HasResult(id string) bool {
+	return slices.ContainsFunc(d.Results, func(r Result) bool { return r.ID == id })
+}
+
 func (u *Update) first(stage Stage) int {
 	return slices.IndexFunc(u.Changes, func(c Change) bool { return c.Stage == stage })
 }
