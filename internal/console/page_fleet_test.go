@@ -60,7 +60,7 @@ func TestFleet(t *testing.T) {
 		t.Errorf("ended rollouts: %q", ended)
 	}
 	sets := page.rows("5 targets by installed distribution set")
-	if len(sets) != 4 || sets[0][0] != "firmware-1 ✕ invalidated fleet firmware firmware-1" || sets[0][1] != "2" || sets[0][3] != "1" || sets[0][4] != "1 Inconsistent" {
+	if len(sets) != 4 || sets[0][0] != "firmware-1 ✕ invalidated fleet · firmware firmware-1" || sets[0][1] != "2" || sets[0][3] != "1" || sets[0][4] != "1 Inconsistent" {
 		t.Errorf("sets: %q", sets)
 	}
 	for text, want := range map[string]string{

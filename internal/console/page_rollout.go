@@ -153,6 +153,11 @@ func (v *rolloutView) membersLink(bucket, group string) string {
 	return objectPath(Rollouts, v.Namespace, v.Name) + "/targets?" + q.Encode()
 }
 
+// AllTargets returns the list of all targets of the rollout.
+func (v *rolloutView) AllTargets() string {
+	return objectPath(Rollouts, v.Namespace, v.Name) + "/targets"
+}
+
 // FailureLink returns the list of the targets that failed in the same way.
 func (v *rolloutView) FailureLink(f explain.FailureDetails) string {
 	q := url.Values{"bucket": {"failed"}}

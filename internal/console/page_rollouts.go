@@ -102,7 +102,7 @@ func outcomeBadge(s explain.Status) Badge {
 	case explain.OutcomePausedByErrors:
 		return badgeOf("Paused by errors", "bad")
 	case explain.OutcomeWaitsForPerson:
-		return badgeOf(s.State, "warn")
+		return badgeOf(waitWords(s), "warn")
 	case explain.OutcomeFailed:
 		if s.State == v1alpha1.RolloutFinished && s.Reason != "" {
 			return badgeOf(s.Reason, finishedTones[s.Reason])
@@ -113,6 +113,17 @@ func outcomeBadge(s explain.Status) Badge {
 	case explain.OutcomeRunning:
 	}
 	return badgeOf(s.State)
+}
+
+// waitWords returns what a rollout waits for that needs a person, in a few words.
+func waitWords(s explain.Status) string {
+	switch {
+	case s.State == v1alpha1.RolloutWaitingForApproval, s.State == v1alpha1.RolloutPaused:
+		return string(s.State)
+	case s.Reason == v1alpha1.ReasonPlanned, s.Reason == v1alpha1.ReasonPausedBySpec:
+		return "Ready to start"
+	}
+	return "Needs correction"
 }
 
 // finishedTones are the tones of rollouts that have finished without success, by the reason of the
