@@ -4,6 +4,7 @@
 package browser
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/chromedp/chromedp/kb"
@@ -42,11 +43,16 @@ func (s *stage) testKeyboard(t *testing.T) {
 	tab.Press(kb.Escape)
 
 	tab.Press("j")
-	tab.Await(focused + `.textContent === "sensor-1-5"`)
+	tab.Await(focused + ` === document.querySelector("main tbody tr:nth-child(1) a")`)
 	tab.Press("j")
 	tab.Press("j")
 	tab.Press("k")
-	tab.Await(focused + `.textContent === "gateway-2-2"`)
+	tab.Await(focused + ` === document.querySelector("main tbody tr:nth-child(2) a")`)
+	second := chromium.Value[string](tab, focused+`.pathname`)
+	if got := tab.PressTo(kb.Enter); got != http.StatusOK {
+		t.Errorf("the page of the rollout has status %d", got)
+	}
+	tab.Await(`location.pathname === "` + second + `"`)
 
 	t.Log("the keys are switched off in this browser")
 	tab.Press("?")

@@ -30,7 +30,7 @@ func (s *stage) pause(name string, state v1alpha1.RolloutIntent) {
 }
 
 // rowOf is a JavaScript expression of the text of the row of a rollout.
-const rowOf = `document.getElementById("fleet.gateway-2-1").innerText`
+const rowOf = `[...document.querySelectorAll("main tbody tr")].find(row => row.querySelector("a").textContent === "gateway-2-1").innerText`
 
 // TestLive: an open page follows the fleet and the console.
 func TestLive(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/goshawk-dev/goshawk/internal/testing/chromium"
+	"github.com/goshawk-dev/goshawk/internal/testing/demofleet"
 )
 
 // paths are the pages of the console, with objects of each state.
@@ -15,13 +16,14 @@ var paths = []string{
 	"",
 	"?namespace=lab",
 	"rollouts",
-	"rollouts?namespace=fleet&q=gateway",
+	"rollouts?namespace=fleet&state=Paused&q=sensor",
 	"rollouts?state=attention",
 	"rollouts/fleet/gateway-2-1",
-	"rollouts/fleet/gateway-2-2",
 	"rollouts/fleet/sensor-1-4",
 	"rollouts/fleet/sensor-1-5",
+	"rollouts/fleet/gateway-2-2",
 	"rollouts/fleet/camera-3-0",
+	"rollouts/fleet/" + demofleet.LongName,
 	"rollouts/fleet/gateway-2-1/targets?bucket=failed",
 	"rollouts/fleet/sensor-1-5/targets",
 }
@@ -36,23 +38,24 @@ func TestReading(t *testing.T) {
 }
 
 // testPages opens every page as a viewer. A page has no fault, no violation of accessibility with
-// light and dark colours, and scrolls only vertically on a phone.
+// light and dark colors, and scrolls only vertically on a phone.
 func (s *stage) testPages(t *testing.T) {
+	t.Parallel()
+	tab := s.as(t, "vera", "", chromium.Options{})
 	for _, path := range paths {
 		t.Run(path, func(t *testing.T) {
-			t.Parallel()
-			tab := s.as(t, "vera", path, chromium.Options{})
-			if got := tab.Visit(s.url + path); got != http.StatusOK {
-				t.Errorf("the status is %d", got)
-			}
-			tab.CheckAccessibility()
-			tab.Prefer(true)
-			tab.CheckAccessibility("color-contrast")
-			tab.Resize(360, 740)
-			fitsWidth(t, tab)
-			tab.CheckAccessibility("color-contrast", "target-size")
-			tab.Print()
-			tab.CheckAccessibility("color-contrast")
+			tab.In(t, func() {
+				tab.Resize(1280, 900)
+				tab.Prefer(false)
+				if got := tab.Visit(s.url + path); got != http.StatusOK {
+					t.Errorf("the status is %d", got)
+				}
+				tab.CheckAccessibility()
+				tab.Resize(360, 740)
+				tab.Prefer(true)
+				fitsWidth(t, tab)
+				tab.CheckAccessibility("color-contrast", "target-size")
+			})
 		})
 	}
 }
@@ -73,6 +76,9 @@ func fitsWidth(t testing.TB, tab *chromium.Tab) {
 
 // testRefusals opens pages that are refused: each says what is wrong and what to do.
 func (s *stage) testRefusals(t *testing.T) {
+	t.Parallel()
+	tab := chromium.Open(t, chromium.Options{Width: 360, Height: 740})
+	tab.Allow("Failed to load resource: the server responded with a status of 4")
 	for name, tt := range map[string]struct {
 		person, path string
 		status       int
@@ -87,22 +93,20 @@ func (s *stage) testRefusals(t *testing.T) {
 		"a filter that nothing matches": {"vera", "rollouts?q=%3Cscript%3Ealert(1)%3C/script%3E", http.StatusOK, []string{"None of the 9 rollouts matches."}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			tab := chromium.Open(t, chromium.Options{})
-			tab.Allow("Failed to load resource: the server responded with a status of 4")
-			tab.Visit(s.url + "as/" + tt.person)
-			if got := tab.Visit(s.url + tt.path); got != tt.status {
-				t.Errorf("the status is %d, want %d", got, tt.status)
-			}
-			for _, want := range tt.want {
-				tab.AwaitText(want)
-			}
-			if tt.status != http.StatusOK && tab.Has("main table") {
-				t.Error("the page has a table")
-			}
-			tab.CheckAccessibility()
-			tab.Resize(360, 740)
-			fitsWidth(t, tab)
+			tab.In(t, func() {
+				tab.Visit(s.url + "as/" + tt.person)
+				if got := tab.Visit(s.url + tt.path); got != tt.status {
+					t.Errorf("the status is %d, want %d", got, tt.status)
+				}
+				for _, want := range tt.want {
+					tab.AwaitText(want)
+				}
+				if tt.status != http.StatusOK && tab.Has("main table") {
+					t.Error("the page has a table")
+				}
+				tab.CheckAccessibility()
+				fitsWidth(t, tab)
+			})
 		})
 	}
 }

@@ -33,7 +33,12 @@ func TestScreenshots(t *testing.T) {
 		width, height int
 		dark          bool
 	}{
+		{"console-fleet.png", "", 1200, 900, false},
 		{"console-rollouts.png", "rollouts", 1200, 700, false},
+		{"console-rollout.png", "rollouts/fleet/gateway-2-1", 1200, 1300, false},
+		{"console-paused.png", "rollouts/fleet/sensor-1-5", 1200, 1300, true},
+		{"console-phone.png", "rollouts/fleet/gateway-2-1", 360, 1100, false},
+		{"console-phonefleet.png", "", 360, 1100, true},
 	} {
 		tab := s.as(t, "oscar", picture.path, chromium.Options{Width: picture.width, Height: picture.height, Dark: picture.dark})
 		if err := os.WriteFile(filepath.Join(*screenshots, picture.file), small(t, tab.Screenshot()), 0o644); err != nil {

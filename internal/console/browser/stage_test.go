@@ -18,9 +18,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/yaml"
@@ -33,13 +35,20 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/testing/demofleet"
 )
 
-func TestMain(m *testing.M) { os.Exit(chromium.Run(m)) }
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(chromium.Run(m))
+}
 
-// stage is a console with the fleet of package demofleet, at an address on loopback.
+// stage is a console at an address on loopback.
 type stage struct {
-	t      testing.TB
+	t testing.TB
+	// world is the fleet of package demofleet; nil for another fleet.
 	world  *demofleet.World
 	source *source
+	now    func() time.Time
+	// api is the API server; nil if nothing is changed.
+	api client.WithWatch
 	// url of the server, with the slash.
 	url string
 
@@ -68,7 +77,7 @@ func newStage(t testing.TB) *stage {
 	chromium.Require(t)
 	s := &stage{t: t, source: newSource(), loggedOut: map[string]bool{}}
 	s.world = demofleet.New(t, s.source.changed)
-	s.source.index = s.world.Index
+	s.source.index, s.now, s.api = s.world.Index, s.world.Now, s.world.Server
 	s.serve()
 	return s
 }
@@ -99,7 +108,7 @@ func (s *stage) serve() {
 
 // restart replaces the console by a new process of it.
 func (s *stage) restart() {
-	s.console.Store(console.New(console.Options{Source: s.source, Viewers: s, Now: func() time.Time { return s.world.Now() }}))
+	s.console.Store(console.New(console.Options{Source: s.source, Viewers: s, Now: s.now}))
 }
 
 // disconnect lets each connection end without an answer, until restart.
@@ -120,7 +129,11 @@ func (s *stage) Of(r *http.Request) (*console.Viewer, error) {
 		return nil, &console.LoginError{Message: "Your session has ended.", Fix: "Log in again.", URL: "/as/vera"}
 	}
 	p := person{name: name, roles: rolesOf(s.t, people[name])}
-	return &console.Viewer{Name: name, Session: "session of " + name, Authorizer: p, Client: p.client(s.world.Server)}, nil
+	v := &console.Viewer{Name: name, Session: "session of " + name, Authorizer: p}
+	if s.api != nil {
+		v.Client = p.client(s.api)
+	}
+	return v, nil
 }
 
 // logOut ends the sessions of a person.

@@ -48,6 +48,13 @@ func (w *watch) Faults() []string {
 	return faults
 }
 
+// forget forgets the faults so far.
+func (w *watch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.faults = nil
+}
+
 // setHost makes requests to other hosts than that of the address faults.
 func (w *watch) setHost(address string) {
 	w.mu.Lock()

@@ -76,6 +76,19 @@ func Open(t testing.TB, o Options) *Tab {
 	return tab
 }
 
+// In lets a subtest use the tab: a failure, and a fault of a page, is one of the subtest.
+func (tab *Tab) In(t *testing.T, use func()) {
+	t.Helper()
+	outer := tab.t
+	tab.t = t
+	defer func() {
+		tab.conclude()
+		tab.forget()
+		tab.t = outer
+	}()
+	use()
+}
+
 // conclude fails the test for the faults of the tab. If the test failed it logs what the page
 // shows, and writes a picture of it, which `go test -artifacts` keeps.
 func (tab *Tab) conclude() {

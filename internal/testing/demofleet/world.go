@@ -54,6 +54,9 @@ type World struct {
 	now time.Time
 	// stale has the objects that were written since the last sync.
 	stale map[reflect.Type]map[client.ObjectKey]bool
+	// written is when a field manager wrote the spec of an object. The API server in memory has the
+	// clock of the machine for that.
+	written map[writer]time.Time
 
 	backend *kube.Backend
 
@@ -63,6 +66,12 @@ type World struct {
 	rollouts *controllers.RolloutReconciler
 	autos    *controllers.AutoAssignmentReconciler
 	groups   *controllers.DeploymentGroupReconciler
+}
+
+// writer is a field manager that has written an object.
+type writer struct {
+	uid     types.UID
+	manager string
 }
 
 // system is the namespace of Goshawk itself.
@@ -83,7 +92,7 @@ func (i indexes) IndexField(_ context.Context, o client.Object, field string, ex
 // newWorld returns a world at that time with these objects, with their status.
 func newWorld(t testing.TB, now time.Time, watchers []fleet.Watcher, objects ...client.Object) *World {
 	t.Helper()
-	w := &World{t: t, now: now, caches: fakes.NewCaches(), Index: fleet.New(), stale: map[reflect.Type]map[client.ObjectKey]bool{}, fields: indexes{}}
+	w := &World{t: t, now: now, caches: fakes.NewCaches(), Index: fleet.New(), stale: map[reflect.Type]map[client.ObjectKey]bool{}, fields: indexes{}, written: map[writer]time.Time{}}
 	for _, o := range objects {
 		w.stamp(o)
 	}
@@ -228,6 +237,7 @@ func (w *World) Create(manager string, objects ...client.Object) {
 	w.t.Helper()
 	for _, o := range objects {
 		w.stamp(o)
+		w.written[writer{o.GetUID(), manager}] = w.Now()
 		if err := w.Server.Create(w.t.Context(), o, client.FieldOwner(manager)); err != nil {
 			w.t.Fatal(err)
 		}
@@ -241,6 +251,7 @@ func Edit[T client.Object](w *World, manager string, o T, change func(T)) {
 		w.t.Fatal(err)
 	}
 	change(o)
+	w.written[writer{o.GetUID(), manager}] = w.Now()
 	o.SetGeneration(o.GetGeneration() + 1)
 	if err := w.Server.Update(w.t.Context(), o, client.FieldOwner(manager)); err != nil {
 		w.t.Fatal(err)
@@ -305,6 +316,7 @@ func (w *World) sync() []client.Object {
 			if err := w.Server.Get(w.t.Context(), key, o); client.IgnoreNotFound(err) != nil {
 				w.t.Fatal(err)
 			} else if err == nil {
+				w.setWritten(o)
 				objects = append(objects, o)
 			}
 		}
@@ -313,6 +325,18 @@ func (w *World) sync() []client.Object {
 	changed := w.changed
 	w.changed = nil
 	return changed
+}
+
+// setWritten gives the managed fields of an object the times of the world.
+func (w *World) setWritten(o client.Object) {
+	fields := o.GetManagedFields()
+	for i := range fields {
+		at, known := w.written[writer{o.GetUID(), fields[i].Manager}]
+		if !known {
+			at = w.Now()
+		}
+		fields[i].Time = new(metav1.NewTime(at))
+	}
 }
 
 // isStale reports whether anything was written since the last sync.
