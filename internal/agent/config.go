@@ -205,7 +205,7 @@ func newOn(fsys disk.FS, c Config, log *slog.Logger) (*Agent, error) {
 	transport.MaxIdleConns, transport.IdleConnTimeout = 2, 30*time.Second
 	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/"))) // for installations by hand
 	a.Download = &download.Client{
-		Disk: fsys, HTTP: &http.Client{Transport: transport}, Keys: keys, BytesPerSecond: c.DownloadBytesPerSecond, Free: free,
+		Disk: fsys, HTTP: &http.Client{Transport: transport, CheckRedirect: checkRedirect}, Keys: keys, BytesPerSecond: c.DownloadBytesPerSecond, Free: free,
 		Pause: download.PauseWithJitter(time.Second, 5*time.Minute, rand.Float64),
 	}
 	if c.Server == nil {
@@ -221,8 +221,7 @@ func newOn(fsys disk.FS, c Config, log *slog.Logger) (*Agent, error) {
 
 // connect returns the server of the device. It sets TLS and the proxy of the transport.
 func (s *ServerConfig) connect(transport *http.Transport) (*Server, error) {
-	authorization, err := s.authorization()
-	if err != nil {
+	if _, err := s.authorization(); err != nil {
 		return nil, err
 	}
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -251,17 +250,33 @@ func (s *ServerConfig) connect(transport *http.Transport) (*Server, error) {
 	}
 	id := s.ControllerID
 	if id == "" {
-		if id, err = os.Hostname(); err != nil {
+		name, err := os.Hostname()
+		if err != nil {
 			return nil, err
 		}
+		id = name
 	}
-	client, err := ddi.New(&http.Client{Transport: transport}, s.URL, id, authorization)
+	client, err := ddi.New(&http.Client{Transport: transport, CheckRedirect: checkRedirect}, s.URL, id, s.authorization)
 	if err != nil {
 		return nil, fmt.Errorf("server.url: %w", err)
 	}
 	return &Server{Client: client, Poll: s.PollInterval.or(5 * time.Minute), Longest: s.RetryInterval.or(10 * time.Minute), Random: rand.Float64}, nil
 }
 
+// checkRedirect follows redirects as net/http does, but sends the token never without TLS if the
+// first request had TLS.
+func checkRedirect(request *http.Request, via []*http.Request) error {
+	if len(via) >= 10 {
+		return errors.New("stopped after 10 redirects")
+	}
+	if via[0].URL.Scheme == "https" && request.URL.Scheme != "https" {
+		request.Header.Del("Authorization")
+	}
+	return nil
+}
+
+// authorization returns the value of the header Authorization. It reads the file for each request,
+// so that a new token is used without a restart.
 func (s *ServerConfig) authorization() (string, error) {
 	scheme, file := "TargetToken", s.TargetTokenFile
 	if file == "" {
@@ -293,11 +308,11 @@ func (c *Config) attributes(log *slog.Logger) func(context.Context) map[string]s
 		}
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		text, err := exec.CommandContext(ctx, c.AttributesCommand[0], c.AttributesCommand[1:]...).Output()
+		text, err := output(ctx, c.AttributesCommand)
 		if err != nil {
 			log.Warn("attributesCommand failed", "command", c.AttributesCommand, "error", err)
 		}
-		for line := range strings.Lines(string(text)) {
+		for line := range strings.Lines(text) {
 			if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && name != "" {
 				out[name] = value
 			}
@@ -307,9 +322,30 @@ func (c *Config) attributes(log *slog.Logger) func(context.Context) map[string]s
 }
 
 func run(ctx context.Context, command []string) error {
-	output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
+	text, err := output(ctx, command)
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(string(output)))
+		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(text))
 	}
 	return nil
+}
+
+// maxOutput is how many bytes of the output of a command are used.
+const maxOutput = 64 << 10
+
+// output runs a command and returns the start of what it prints.
+func output(ctx context.Context, command []string) (string, error) {
+	var start head
+	c := exec.CommandContext(ctx, command[0], command[1:]...)
+	c.Stdout, c.Stderr = &start, &start
+	c.WaitDelay = time.Second // a process that it started may have the pipe
+	err := c.Run()
+	return string(start), err
+}
+
+// head keeps the first bytes that are written to it.
+type head []byte
+
+func (h *head) Write(data []byte) (int, error) {
+	*h = append(*h, data[:min(len(data), maxOutput-len(*h))]...)
+	return len(data), nil
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -119,14 +118,21 @@ func (a *Agent) poll() {
 	a.wake()
 }
 
-// visit reports what is new and asks for work. It returns the time until the next visit.
+// visit reports what is new and asks for work. It returns the time until the next visit. A server
+// that cannot take one report gets the others and is asked for work nevertheless: the same report
+// follows in the next visit.
 func (a *Agent) visit(ctx context.Context) (time.Duration, error) {
 	s := a.Server
-	if err := errors.Join(a.reportResults(ctx), a.reportAnswer(ctx), a.reportProgress(ctx)); err != nil {
+	refusals, err := all(ctx, a.reportResults, a.reportAnswer, a.reportProgress)
+	if err != nil {
 		return 0, err
 	}
-	// The attributes come first: what the server offers may depend on them.
-	sendAgain, err := a.sendAttributes(ctx)
+	// The attributes come before the poll: what the server offers may depend on them.
+	sendAgain := func(context.Context) error { return nil }
+	refused, err := all(ctx, func(ctx context.Context) (err error) {
+		sendAgain, err = a.sendAttributes(ctx)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -134,24 +140,42 @@ func (a *Agent) visit(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if base.Links.ConfigData.Href != "" {
-		if err := sendAgain(); err != nil {
-			return 0, err
-		}
+	if base.Links.ConfigData.Href == "" {
+		sendAgain = func(context.Context) error { return nil }
 	}
-	if link := base.Links.CancelAction; link.Href != "" {
-		err = a.cancel(ctx, link)
-	} else if link := base.Links.DeploymentBase; link.Href != "" {
-		err = a.deployment(ctx, link)
-	}
-	if err == nil {
-		err = a.confirmation(ctx, base.Links.ConfirmationBase)
-	}
+	work := func(ctx context.Context) error { return a.work(ctx, base.Links) }
+	confirmation := func(ctx context.Context) error { return a.confirmation(ctx, base.Links.ConfirmationBase) }
+	later, err := all(ctx, sendAgain, work, confirmation)
 	poll := time.Duration(base.Config.Polling.Sleep)
 	if poll <= 0 {
 		poll = s.Poll
 	}
-	return poll, err
+	return poll, errors.Join(refusals, refused, later, err)
+}
+
+// all takes all steps, of which each one may end with an answer of the server that is an error. It
+// ends after any other error.
+func all(ctx context.Context, steps ...func(context.Context) error) (refusals, err error) {
+	for _, step := range steps {
+		err := step(ctx)
+		if answer := (*ddi.Error)(nil); err == nil || errors.As(err, &answer) {
+			refusals = errors.Join(refusals, err)
+			continue
+		}
+		return nil, errors.Join(refusals, err)
+	}
+	return refusals, nil
+}
+
+// work does what the server asks for.
+func (a *Agent) work(ctx context.Context, links wire.BaseLinks) error {
+	switch {
+	case links.CancelAction.Href != "":
+		return a.cancel(ctx, links.CancelAction)
+	case links.DeploymentBase.Href != "":
+		return a.deployment(ctx, links.DeploymentBase)
+	}
+	return nil
 }
 
 // reportResults sends the results that the server does not have yet.
@@ -273,7 +297,7 @@ func (a *Agent) reportProgress(ctx context.Context) error {
 // sendAttributes sends the attributes of the device, of its configuration and of the document, if
 // they have changed or it is not known whether the server has them: after a start, and after each
 // update. The function that it returns sends them in any case.
-func (a *Agent) sendAttributes(ctx context.Context) (again func() error, err error) {
+func (a *Agent) sendAttributes(ctx context.Context) (again func(context.Context) error, err error) {
 	s := a.Server
 	attributes := map[string]string{}
 	if s.Attributes != nil {
@@ -282,7 +306,7 @@ func (a *Agent) sendAttributes(ctx context.Context) (again func() error, err err
 	d, _ := a.Document()
 	facts := factsOf(d)
 	maps.Copy(attributes, facts)
-	send := func() error {
+	send := func(ctx context.Context) error {
 		if err := a.ignoreRefusal(s.Client.SendAttributes(ctx, s.Client.AttributesLink(), attributes)); err != nil {
 			return err
 		}
@@ -292,7 +316,7 @@ func (a *Agent) sendAttributes(ctx context.Context) (again func() error, err err
 	if s.sent != nil && maps.Equal(s.sent, attributes) {
 		return send, nil
 	}
-	return send, send()
+	return send, send(ctx)
 }
 
 // factsOf returns the attributes that say what is on the device.
@@ -353,7 +377,7 @@ func (a *Agent) deployment(ctx context.Context, link wire.Link) error {
 		if d.HasResult(offered.ID) {
 			return nil // it is reported first
 		}
-		if e := d.Ended; e != nil && e.ID == offered.ID && e.Source == update.FromServer {
+		if e := d.Ended; e != nil && e.ID == offered.ID && e.Source == update.FromServer && e.Installs(changes) {
 			return a.reportResult(ctx, e) // the server has lost it
 		}
 		return a.Accept(ctx, offered.ID, update.FromServer, changes, mayInstall)
@@ -490,6 +514,3 @@ func (a *Agent) Answer(ctx context.Context, answer update.Answer, remark string)
 	})
 	return errors.Join(refused, err)
 }
-
-// Authorize adds the credentials of the device to a download from its server.
-func (s *Server) Authorize(request *http.Request) { s.Client.Authorize(request) }

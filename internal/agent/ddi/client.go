@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ import (
 type Client struct {
 	http *http.Client
 	base *url.URL
-	auth string
+	auth func() (string, error)
 }
 
 // maxBody is the maximum size of a response in bytes.
@@ -35,9 +36,9 @@ const maxBody = 4 << 20
 const timeout = time.Minute
 
 // New returns the client of a device. server is the address of the server with its tenant, such as
-// https://hawkbit.example.com/DEFAULT. authorization is the value of the header Authorization, such
-// as "TargetToken 8a4c", or empty for a device with a client certificate.
-func New(client *http.Client, server, controllerID, authorization string) (*Client, error) {
+// https://hawkbit.example.com/DEFAULT. authorization returns the value of the header Authorization
+// for a request, such as "TargetToken 8a4c", or "" for a device with a client certificate.
+func New(client *http.Client, server, controllerID string, authorization func() (string, error)) (*Client, error) {
 	base, err := url.Parse(server)
 	if err != nil {
 		return nil, err
@@ -80,51 +81,125 @@ func IsRefused(err error) bool {
 		return false
 	}
 	switch e.Status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
-		return false // the token, the rights or the load of the server may change
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
+		http.StatusConflict, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false // the token, the rights, the load of the server, or another change may end
 	}
 	return true
 }
 
 // Poll returns what the server has for the device.
 func (c *Client) Poll(ctx context.Context) (wire.Base, error) {
-	var base wire.Base
-	err := c.do(ctx, http.MethodGet, c.base.String(), nil, &base)
-	return base, err
+	var found struct {
+		Config struct {
+			Polling struct {
+				Sleep wire.Text `json:"sleep"`
+			} `json:"polling"`
+		} `json:"config"`
+		Links wire.BaseLinks `json:"_links"`
+	}
+	if err := c.do(ctx, http.MethodGet, c.base.String(), nil, &found); err != nil {
+		return wire.Base{}, err
+	}
+	base := wire.Base{Links: found.Links}
+	base.Config.Polling.Sleep = sleepOf(string(found.Config.Polling.Sleep))
+	return base, nil
+}
+
+// iso is the part of ISO-8601 durations that hawkBit writes for an interval of a day or more.
+var iso = regexp.MustCompile(`^P(?:(\d{1,4})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,9})(?:\.\d+)?S)?)?$`)
+
+// sleepOf returns the interval, or 0 if the server has sent none that the agent can read: that is
+// no reason to stop polling.
+func sleepOf(text string) wire.Sleep {
+	var s wire.Sleep
+	if s.UnmarshalText([]byte(text)) == nil {
+		return s
+	}
+	parts := iso.FindStringSubmatch(text)
+	if parts == nil {
+		return 0
+	}
+	total := time.Duration(0)
+	for i, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute, time.Second} {
+		n, _ := strconv.Atoi(parts[i+1]) // an absent part is 0
+		total += time.Duration(n) * unit
+	}
+	return wire.Sleep(total)
 }
 
 // Deployment returns the update behind a link of Poll.
 func (c *Client) Deployment(ctx context.Context, link wire.Link) (wire.DeploymentBase, error) {
-	var d wire.DeploymentBase
-	err := c.do(ctx, http.MethodGet, link.Href, nil, &d)
-	return d, err
+	var found struct {
+		ID         wire.Text       `json:"id"`
+		Deployment wire.Deployment `json:"deployment"`
+	}
+	if err := c.do(ctx, http.MethodGet, link.Href, nil, &found); err != nil {
+		return wire.DeploymentBase{}, err
+	}
+	d := wire.DeploymentBase{ID: string(found.ID), Deployment: found.Deployment}
+	if d.ID == "" || len(d.Deployment.Chunks) == 0 {
+		return d, fmt.Errorf("GET %s: the response has no id or no chunks", link.Href)
+	}
+	for _, chunk := range d.Deployment.Chunks {
+		for i := range chunk.Artifacts {
+			links := &chunk.Artifacts[i].Links
+			links.Download.Href, links.DownloadHTTP.Href = c.absolute(links.Download.Href), c.absolute(links.DownloadHTTP.Href)
+		}
+	}
+	return d, nil
+}
+
+// absolute returns the address of a link. DDI has absolute ones; some servers write relative ones.
+func (c *Client) absolute(href string) string {
+	if href == "" {
+		return ""
+	}
+	address, err := c.base.Parse(href)
+	if err != nil {
+		return href
+	}
+	return address.String()
 }
 
 // Cancel returns the cancel behind a link of Poll.
 func (c *Client) Cancel(ctx context.Context, link wire.Link) (wire.CancelAction, error) {
-	var a wire.CancelAction
-	err := c.do(ctx, http.MethodGet, link.Href, nil, &a)
-	return a, err
+	var found struct {
+		ID           wire.Text `json:"id"`
+		CancelAction struct {
+			StopID wire.Text `json:"stopId"`
+		} `json:"cancelAction"`
+	}
+	if err := c.do(ctx, http.MethodGet, link.Href, nil, &found); err != nil {
+		return wire.CancelAction{}, err
+	}
+	a := wire.NewCancelAction(string(found.CancelAction.StopID))
+	if a.CancelAction.StopID == "" {
+		return a, fmt.Errorf("GET %s: the response has no cancelAction.stopId", link.Href)
+	}
+	return a, nil
 }
 
 // Confirmation returns the update that waits for a confirmation, or ok is false if there is none.
 // The link of Poll leads to the update itself, or to the confirmation state with a link to it.
 func (c *Client) Confirmation(ctx context.Context, link wire.Link) (a wire.ConfirmationAction, ok bool, err error) {
-	var found struct {
-		wire.ConfirmationAction
-		Links wire.ConfirmationLinks `json:"_links"`
+	for range 2 {
+		var found struct {
+			ID           wire.Text              `json:"id"`
+			Confirmation wire.Deployment        `json:"confirmation"`
+			Links        wire.ConfirmationLinks `json:"_links"`
+		}
+		if err := c.do(ctx, http.MethodGet, link.Href, nil, &found); err != nil {
+			return a, false, err
+		}
+		if found.ID != "" {
+			return wire.ConfirmationAction{ID: string(found.ID), Confirmation: found.Confirmation}, true, nil
+		}
+		if link = found.Links.ConfirmationBase; link.Href == "" {
+			break
+		}
 	}
-	if err := c.do(ctx, http.MethodGet, link.Href, nil, &found); err != nil {
-		return a, false, err
-	}
-	if found.ID != "" {
-		return found.ConfirmationAction, true, nil
-	}
-	if found.Links.ConfirmationBase.Href == "" {
-		return a, false, nil
-	}
-	err = c.do(ctx, http.MethodGet, found.Links.ConfirmationBase.Href, nil, &a)
-	return a, err == nil, err
+	return a, false, nil
 }
 
 // Report sends a report on an action.
@@ -156,10 +231,18 @@ func (c *Client) path(parts ...string) string {
 
 // Authorize adds the credentials of the device to a request for the server, and never to one for
 // another host: artifacts may be anywhere.
-func (c *Client) Authorize(request *http.Request) {
-	if c.auth != "" && request.URL.Host == c.base.Host && request.URL.Scheme == c.base.Scheme {
-		request.Header.Set("Authorization", c.auth)
+func (c *Client) Authorize(request *http.Request) error {
+	if request.URL.Host != c.base.Host || request.URL.Scheme != c.base.Scheme {
+		return nil
 	}
+	authorization, err := c.auth()
+	if err != nil {
+		return err
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	return nil
 }
 
 func (c *Client) do(ctx context.Context, method, href string, document, into any) error {
@@ -173,7 +256,7 @@ func (c *Client) do(ctx context.Context, method, href string, document, into any
 		}
 		body = bytes.NewReader(encoded)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, href, body)
+	request, err := http.NewRequestWithContext(ctx, method, c.absolute(href), body)
 	if err != nil {
 		return err
 	}
@@ -181,7 +264,9 @@ func (c *Client) do(ctx context.Context, method, href string, document, into any
 	if document != nil {
 		request.Header.Set("Content-Type", wire.MediaType)
 	}
-	c.Authorize(request)
+	if err := c.Authorize(request); err != nil {
+		return err
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ type Client struct {
 	// HTTP is the client for the downloads, with the credentials for the server.
 	HTTP *http.Client
 	// Request adds what a server needs to a request, such as a token. It may be nil.
-	Request func(*http.Request)
+	Request func(*http.Request) error
 	// Keys are the public keys, one of which must have signed every artifact. Without keys no
 	// signature is needed.
 	Keys []minisign.PublicKey
@@ -311,7 +311,7 @@ func (t *transfer) request(ctx context.Context, from int64) (*http.Request, erro
 	}
 	request.Header.Set("Accept-Encoding", "identity")
 	if t.Request != nil {
-		t.Request(request)
+		return request, t.Request(request)
 	}
 	return request, nil
 }

@@ -502,7 +502,10 @@ func TestTokenIsSentToItsServerOnly(t *testing.T) {
 		got = append(got, r.Header.Get("Authorization"))
 		http.Redirect(w, r, strings.Replace(store.URL, "127.0.0.1", "localhost", 1), http.StatusFound)
 	})
-	b.Request = func(r *http.Request) { r.Header.Set("Authorization", "TargetToken secret") }
+	b.Request = func(r *http.Request) error {
+		r.Header.Set("Authorization", "TargetToken secret")
+		return nil
+	}
 	if err := b.all(module(artifact("file", content))); err != nil {
 		t.Fatal(err)
 	}

@@ -84,6 +84,9 @@ func (j *Journal) appendHistory() error {
 		return err
 	}
 	lines = append(lines[max(0, len(lines)+1-MaxHistory):], line)
+	for size := len(bytes.Join(lines, nil)); size > maxHistorySize && len(lines) > 1; lines = lines[1:] {
+		size -= len(lines[0])
+	}
 	if err := j.replace(HistoryFile, bytes.Join(lines, nil), 0o644); err != nil {
 		return err
 	}

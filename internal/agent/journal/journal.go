@@ -28,12 +28,16 @@ const (
 	FileName = "journal.json"
 	// StateFile has the State. Everybody may read it.
 	StateFile = "state.json"
-	// HistoryFile has one result in each line, oldest first, at most MaxHistory.
+	// HistoryFile has one result in each line, oldest first, at most MaxHistory
+	// and about 1 MiB.
 	HistoryFile = "history.jsonl"
 )
 
 // MaxHistory is the maximum number of results in the history.
 const MaxHistory = 1000
+
+// maxHistorySize is the size in bytes above which the history has fewer results.
+const maxHistorySize = 1 << 20
 
 // Journal is the stored document.
 type Journal struct {

@@ -222,7 +222,7 @@ type Result struct {
 	// Code is what the last handler printed as its code. A result with a failure reports the code
 	// of the failure.
 	Code string `json:"code,omitempty"`
-	// Changes are the modules with their last stage.
+	// Changes are the modules with their last stage, without artifacts and metadata.
 	Changes []Change `json:"changes"`
 	// CanceledBy says where the cancel came from, if there was one.
 	CanceledBy Source `json:"canceledBy,omitempty"`

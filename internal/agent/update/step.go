@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -79,7 +80,32 @@ type StepResult struct {
 	Missing bool
 }
 
-// Accept returns the document with a new update. It must not have one in progress.
+// Limits of an update. One beyond them fails at once.
+const (
+	// MaxModules is the maximum number of modules.
+	MaxModules = 100
+	// MaxName is the maximum length of a type, a name, a version and the id of an update in bytes.
+	MaxName = 256
+)
+
+// problemOf returns why the device cannot do an update with these modules, or "".
+func problemOf(id string, changes []Change) string {
+	if len(changes) > MaxModules {
+		return fmt.Sprintf("the update has %d software modules, and a device can do %d", len(changes), MaxModules)
+	}
+	for i, c := range changes {
+		if len(id) > MaxName || len(c.Type) > MaxName || len(c.Name) > MaxName || len(c.Version) > MaxName {
+			return fmt.Sprintf("the type, name or version of software module %.64q, or the id of the update, has more than %d bytes", c.Name, MaxName)
+		}
+		if slices.ContainsFunc(changes[:i], func(o Change) bool { return o.IsSame(c.Module) }) {
+			return fmt.Sprintf("the update has two software modules of type %s with the name %s: a device has one version of each", c.Type, c.Name)
+		}
+	}
+	return ""
+}
+
+// Accept returns the document with a new update. It must not have one in progress. An update that
+// the device can never do has failed when it starts, so that its result is reported.
 func (d *Document) Accept(id string, source Source, changes []Change, now time.Time) (*Document, error) {
 	if d.Update != nil {
 		return nil, fmt.Errorf("update %s is in progress (%s): wait for its end, or cancel it", d.Update.ID, d.Update.Phase)
@@ -89,6 +115,10 @@ func (d *Document) Accept(id string, source Source, changes []Change, now time.T
 	for i := range next.Update.Changes {
 		next.Update.Changes[i].Stage = Pending
 		next.Update.Changes[i].Store = fmt.Sprintf("%s-%x", id, now.UnixNano())
+	}
+	if problem := problemOf(id, changes); problem != "" {
+		next.Update.Changes = nil // they may be too large to be stored
+		next.Update.fail(CodeUnsupported, problem)
 	}
 	return next, nil
 }
@@ -236,7 +266,7 @@ func (d *Document) End(s Step, r StepResult, on Conditions, now time.Time) *Docu
 // end records the end of a call.
 func (u *Update) end(c *Change, verb Verb, r StepResult) {
 	if r.Code != "" {
-		u.Code = r.Code
+		u.Code = clip(r.Code, maxCode)
 	}
 	u.say(r.Messages...)
 	failed := r.Err != "" || r.Missing && (verb == Install || verb == Remove)
@@ -247,7 +277,7 @@ func (u *Update) end(c *Change, verb Verb, r StepResult) {
 			u.say(r.Err) // files that are left over are no reason to fail
 		}
 	case verb == Rollback && (failed || r.Missing):
-		c.Stage, c.RollbackFailure, c.NeedsReboot = Broken, r.Err, false
+		c.Stage, c.RollbackFailure, c.NeedsReboot = Broken, clip(r.Err, maxFailure), false
 		if r.Missing {
 			c.RollbackFailure = fmt.Sprintf("the handler of type %q has no rollback", c.Type)
 		}
@@ -288,7 +318,7 @@ func (u *Update) failAt(c *Change, verb Verb, r StepResult) {
 // changed.
 func (u *Update) fail(code, message string) {
 	if u.Failure == nil {
-		u.Failure = &Failure{Code: code, Message: message}
+		u.Failure = &Failure{Code: clip(code, maxCode), Message: clip(message, maxFailure)}
 	}
 	u.Phase, u.BootBefore = RollingBack, ""
 	for i := range u.Changes {
@@ -350,7 +380,7 @@ func (d *Document) finish(outcome Outcome, now time.Time) {
 	}
 	r := Result{
 		ID: u.ID, Source: u.Source, Ended: now, Outcome: outcome, Failure: u.Failure, Messages: u.Messages, Code: u.Code,
-		Changes: u.Changes, CanceledBy: u.CanceledBy, Inconsistent: d.Inconsistency != nil,
+		Changes: withoutContent(u.Changes), CanceledBy: u.CanceledBy, Inconsistent: d.Inconsistency != nil,
 	}
 	d.Ended = &r
 	if u.Source == FromServer {
@@ -358,6 +388,16 @@ func (d *Document) finish(outcome Outcome, now time.Time) {
 		d.Results = d.Results[max(0, len(d.Results)-MaxResults):]
 	}
 	d.Update = nil
+}
+
+// withoutContent returns the changes without what only their installation needed, which may be
+// large.
+func withoutContent(changes []Change) []Change {
+	changes = slices.Clone(changes)
+	for i := range changes {
+		changes[i].Artifacts, changes[i].Metadata = nil, nil
+	}
+	return changes
 }
 
 // install records the new versions, and that their modules are consistent again.
@@ -458,6 +498,24 @@ func (u *Update) HasContent(changes []Change) bool {
 	})
 }
 
+// Installs reports whether the update was one that installs the same software as these changes. A
+// server that was set up again may use the id of an old update for another one.
+func (r *Result) Installs(changes []Change) bool {
+	return slices.Equal(installed(r.Changes), installed(changes))
+}
+
+// installed returns the software that changes install, sorted.
+func installed(changes []Change) []string {
+	var out []string
+	for _, c := range changes {
+		if !c.Removes {
+			out = append(out, fmt.Sprintf("%q %q %q", c.Type, c.Name, c.Version))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Rename returns the document with another id of the update in progress.
 func (d *Document) Rename(id string) *Document {
 	next := d.clone()
@@ -485,14 +543,21 @@ func (u *Update) first(stage Stage) int {
 const (
 	maxMessages = 20
 	maxMessage  = 500
+	maxFailure  = 3000
+	maxCode     = 64
 )
+
+// clip returns the start of a text, of at most limit bytes.
+func clip(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "")
+}
 
 func (u *Update) say(messages ...string) {
 	for _, m := range messages {
-		if len(m) > maxMessage {
-			m = m[:maxMessage]
-		}
-		u.Messages = append(u.Messages, m)
+		u.Messages = append(u.Messages, clip(m, maxMessage))
 	}
 	u.Messages = u.Messages[max(0, len(u.Messages)-maxMessages):]
 }
