@@ -43,6 +43,9 @@ type Agent struct {
 	Boot   string
 	Now    func() time.Time
 	Log    *slog.Logger
+	// StorePause is the time between two attempts to store the document on a disk that is full or
+	// read-only.
+	StorePause time.Duration
 
 	mu sync.Mutex
 	// document is the stored document. It is never changed, only replaced.
@@ -64,10 +67,6 @@ type Agent struct {
 type Handlers interface {
 	For(kind string) (handler.Handler, error)
 }
-
-// storePause is the time between two attempts to store the document on a disk that is full or
-// read-only.
-const storePause = 5 * time.Second
 
 // rebootPause is the time after which a reboot that did not happen is requested again.
 const rebootPause = 5 * time.Minute
@@ -177,7 +176,7 @@ func (a *Agent) change(ctx context.Context, f func(*update.Document) *update.Doc
 			return nil
 		}
 		a.Log.Error("the state of the agent cannot be stored; nothing is done before it can", "error", err)
-		if sleep(ctx, storePause); ctx.Err() != nil {
+		if sleep(ctx, a.StorePause); ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
 	}

@@ -112,16 +112,22 @@ func (s *site) offer(version string, change ...func(*deviceapitest.Update)) {
 	content := "image " + version
 	name := "linux-" + version + ".img"
 	s.files[name] = content
-	sum := sha256.Sum256([]byte(content))
+	artifact := artifactOf(content, s.server.URL+"/files/"+name)
 	u := &deviceapitest.Update{Set: deviceapitest.Set{Name: "firmware", Version: version, Modules: []deviceapi.Module{{
 		ID: "1", Type: "os", Name: "linux", Version: version,
-		Artifacts: []deviceapi.Artifact{{FileName: name, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]), Downloads: []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: s.server.URL + "/files/" + name}}}},
+		Artifacts: []deviceapi.Artifact{{FileName: name, Size: artifact.Size, SHA256: artifact.SHA256, Downloads: []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: artifact.URL}}}},
 	}}}}
 	for _, c := range change {
 		c(u)
 	}
 	s.backend.SetUpdate(u)
 	s.poll()
+}
+
+// artifactOf returns an artifact with a content.
+func artifactOf(content, address string) update.Artifact {
+	sum := sha256.Sum256([]byte(content))
+	return update.Artifact{Filename: "image", Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]), URL: address}
 }
 
 // poll lets the agent poll now, and not after the interval.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,11 +90,16 @@ type ServerConfig struct {
 // Duration is a duration such as 30m.
 type Duration time.Duration
 
-// UnmarshalText reads a duration. It must not be negative.
-func (d *Duration) UnmarshalText(text []byte) error {
-	parsed, err := time.ParseDuration(string(text))
+// UnmarshalJSON reads a duration. It must not be negative.
+func (d *Duration) UnmarshalJSON(data []byte) error {
+	var text string
+	err := json.Unmarshal(data, &text)
+	var parsed time.Duration
+	if err == nil {
+		parsed, err = time.ParseDuration(text)
+	}
 	if err != nil || parsed < 0 {
-		return fmt.Errorf("%q is not a duration: write for example 30s, 10m or 1h", text)
+		return fmt.Errorf("%s is not a duration: write for example 30s, 10m or 1h", data)
 	}
 	*d = Duration(parsed)
 	return nil
@@ -166,6 +173,12 @@ func (c *Config) check() error {
 		case (s.ClientCertificateFile == "") != (s.ClientKeyFile == ""):
 			return errors.New("server.clientCertificateFile and server.clientKeyFile are needed together")
 		}
+		if _, err := ddi.New(nil, s.URL, "", nil); err != nil {
+			return fmt.Errorf("server.url: %w", err)
+		}
+		if _, err := s.proxy(); err != nil {
+			return err
+		}
 	}
 	_, err := c.keys()
 	return err
@@ -196,7 +209,7 @@ func newOn(fsys disk.FS, c Config, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		Folder: c.Folder, Disk: fsys, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log, document: j.Document(), changed: make(chan struct{}),
+		Folder: c.Folder, Disk: fsys, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log, StorePause: 5 * time.Second, document: j.Document(), changed: make(chan struct{}),
 		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder, Disk: fsys},
 		Reboot:   func(ctx context.Context) error { return run(ctx, c.RebootCommand) },
 	}
@@ -226,6 +239,9 @@ func (s *ServerConfig) connect(transport *http.Transport) (*Server, error) {
 	}
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if s.ClientCertificateFile != "" {
+		if _, err := tls.LoadX509KeyPair(s.ClientCertificateFile, s.ClientKeyFile); err != nil {
+			return nil, fmt.Errorf("read server.clientCertificateFile: %w", err)
+		}
 		transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			pair, err := tls.LoadX509KeyPair(s.ClientCertificateFile, s.ClientKeyFile)
 			return &pair, err
@@ -241,12 +257,12 @@ func (s *ServerConfig) connect(transport *http.Transport) (*Server, error) {
 			return nil, fmt.Errorf("server.caFile %s has no certificate in PEM form", s.CAFile)
 		}
 	}
-	if s.Proxy != "" {
-		address, err := url.Parse(s.Proxy)
-		if err != nil {
-			return nil, fmt.Errorf("server.proxy: %w", err)
-		}
-		transport.Proxy = http.ProxyURL(address)
+	proxy, err := s.proxy()
+	if err != nil {
+		return nil, err
+	}
+	if proxy != nil {
+		transport.Proxy = http.ProxyURL(proxy)
 	}
 	id := s.ControllerID
 	if id == "" {
@@ -261,6 +277,18 @@ func (s *ServerConfig) connect(transport *http.Transport) (*Server, error) {
 		return nil, fmt.Errorf("server.url: %w", err)
 	}
 	return &Server{Client: client, Poll: s.PollInterval.or(5 * time.Minute), Longest: s.RetryInterval.or(10 * time.Minute), Random: rand.Float64}, nil
+}
+
+// proxy returns the address of the proxy, or nil if there is none in the configuration.
+func (s *ServerConfig) proxy() (*url.URL, error) {
+	if s.Proxy == "" {
+		return nil, nil //nolint:nilnil // no proxy is no error
+	}
+	address, err := url.Parse(s.Proxy)
+	if err != nil || address.Host == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, address.Scheme) {
+		return nil, fmt.Errorf("server.proxy is %q, want for example http://proxy.example.com:3128, with http, https or socks5", s.Proxy)
+	}
+	return address, nil
 }
 
 // checkRedirect follows redirects as net/http does, but sends the token never without TLS if the
@@ -313,8 +341,8 @@ func (c *Config) attributes(log *slog.Logger) func(context.Context) map[string]s
 			log.Warn("attributesCommand failed", "command", c.AttributesCommand, "error", err)
 		}
 		for line := range strings.Lines(text) {
-			if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && name != "" {
-				out[name] = value
+			if name, value, ok := strings.Cut(line, "="); ok && strings.TrimSpace(name) != "" {
+				out[strings.TrimSpace(name)] = strings.TrimSpace(value)
 			}
 		}
 		return out

@@ -81,6 +81,9 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 
 // updateByHand starts an update and returns its result.
 func (a *Agent) updateByHand(ctx context.Context, r Request) (any, error) {
+	if len(r.Changes) == 0 {
+		return nil, errors.New("the request has no software module")
+	}
 	id := a.newID()
 	if err := a.Accept(ctx, id, update.FromDevice, r.Changes, true); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -230,7 +231,7 @@ func (d *powered) run(id string, changes []update.Change) (ended bool) {
 	if err != nil {
 		d.Fatal(err)
 	}
-	a.Handlers, a.Boot = d, fmt.Sprint(d.boot)
+	a.Handlers, a.Boot, a.StorePause = d, fmt.Sprint(d.boot), 0
 	a.Download.HTTP, a.Download.Free, a.Download.Pause = &http.Client{Transport: d}, nil, func(context.Context, int) {}
 	ctx := context.WithValue(d.Context(), running{}, a)
 	if err := a.start(ctx); err != nil {
@@ -412,4 +413,43 @@ func (d *powered) app(version string) update.Change {
 
 func TestLossOfPowerAtAnyOperationWithBundles(t *testing.T) {
 	losses(t, true, everyMoment()*12-1)
+}
+
+// TestDiskThatFailsAtAnyOperation has a disk that is full or read-only for some time.
+func TestDiskThatFailsAtAnyOperation(t *testing.T) {
+	step := everyMoment()*4 - 1
+	for name, tc := range map[string]struct {
+		os       osHandler
+		why      error
+		duration int
+	}{
+		"full for a moment":                        {osHandler{repeatable: true}, syscall.ENOSPC, 1},
+		"full for some time":                       {osHandler{repeatable: true}, syscall.ENOSPC, 40},
+		"full during an update that fails":         {osHandler{repeatable: true, failing: "verify"}, syscall.ENOSPC, 20},
+		"read-only for a moment":                   {osHandler{repeatable: true}, syscall.EROFS, 1},
+		"read-only during an update that fails":    {osHandler{repeatable: true, failing: "commit"}, syscall.EROFS, 20},
+		"read-only during an update with a reboot": {osHandler{repeatable: true, reboot: "install"}, syscall.EROFS, 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			free := newPowered(t, 0, tc.os, false)
+			free.update("7", free.second(false))
+			for at := 1 + len(name)%step; at <= free.disk.Operations && !t.Failed(); at += step {
+				t.Run(fmt.Sprintf("operation %d", at), func(t *testing.T) {
+					d := newPowered(t, uint64(at), tc.os, false)
+					d.disk.Fail, d.disk.FailFrom, d.disk.FailUntil = tc.why, at, at+tc.duration
+					d.update("7", d.second(false))
+					d.disk.Fail = nil
+					if s := d.truth(); s.Last.Outcome != update.Succeeded && s.Last.Code == "" {
+						t.Errorf("it has failed without a reason: %+v", s)
+					}
+					d.os = osHandler{device: d}
+					d.update("8", d.second(false))
+					if s := d.truth(); s.Last.Outcome != update.Succeeded || !s.Consistent {
+						t.Errorf("the next update: %+v", s)
+					}
+				})
+			}
+		})
+	}
 }

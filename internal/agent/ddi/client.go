@@ -314,16 +314,6 @@ func messageIn(body []byte) string {
 	return text
 }
 
-// ActionIn returns the id of the action in a link of Poll.
-func ActionIn(link wire.Link) string {
-	path, _, _ := strings.Cut(link.Href, "?")
-	id, err := url.PathUnescape(path[strings.LastIndexByte(path, '/')+1:])
-	if err != nil {
-		return ""
-	}
-	return id
-}
-
 // AttributesLink returns the address of the attributes, for a device whose attributes have changed
 // without a request of the server.
 func (c *Client) AttributesLink() wire.Link { return wire.Link{Href: c.path("configData")} }

@@ -54,9 +54,14 @@ type Disk struct {
 	// KillAt is the number of the operation in which the program is killed, or 0. Part of that
 	// operation may be done.
 	KillAt int
-	// Fail is the error of all operations that need space or write something, or nil: for example
-	// syscall.ENOSPC or syscall.EROFS.
+	// Fail is the error of all operations that need space, if it is syscall.ENOSPC, or that write
+	// something, if it is syscall.EROFS. nil is no error.
 	Fail error
+	// FailFrom and FailUntil are the first and the last operation with that error. If both are 0,
+	// all operations have it.
+	FailFrom, FailUntil int
+	// failing is the error of the present operation, or nil.
+	failing error
 }
 
 // A node is a file or a folder with what is durable of it.
@@ -110,6 +115,10 @@ func (d *Disk) at(path string) *node {
 // operation does an operation, unless the program is killed before it, in it or after it.
 func (d *Disk) operation(do func() error) error {
 	d.Operations++
+	d.failing = d.Fail
+	if d.FailUntil > 0 && (d.Operations < d.FailFrom || d.Operations > d.FailUntil) {
+		d.failing = nil
+	}
 	last := d.Operations == d.KillAt
 	if last && d.random.IntN(2) == 0 {
 		panic(Killed{})
@@ -132,8 +141,8 @@ func (d *Disk) forget(path string) {
 // Mkdir creates a folder.
 func (d *Disk) Mkdir(folder string, mode fs.FileMode) error {
 	return d.operation(func() error {
-		if d.Fail != nil {
-			return &fs.PathError{Op: "mkdir", Path: folder, Err: d.Fail}
+		if d.failing != nil {
+			return &fs.PathError{Op: "mkdir", Path: folder, Err: d.failing}
 		}
 		if err := os.Mkdir(folder, mode); err != nil {
 			return err
@@ -147,9 +156,9 @@ func (d *Disk) Mkdir(folder string, mode fs.FileMode) error {
 func (d *Disk) OpenFile(name string, flag int, mode fs.FileMode) (disk.File, error) {
 	var f *os.File
 	err := d.operation(func() error {
-		if d.Fail != nil {
-			if _, err := os.Stat(name); err != nil || errors.Is(d.Fail, syscall.EROFS) {
-				return &fs.PathError{Op: "open", Path: name, Err: d.Fail}
+		if d.failing != nil {
+			if _, err := os.Stat(name); err != nil || errors.Is(d.failing, syscall.EROFS) {
+				return &fs.PathError{Op: "open", Path: name, Err: d.failing}
 			}
 		}
 		var err error
@@ -188,8 +197,8 @@ func (d *Disk) Rename(from, to string) error {
 
 // readOnly returns the error of an operation that needs no space.
 func (d *Disk) readOnly(operation, path string) error {
-	if errors.Is(d.Fail, syscall.EROFS) {
-		return &fs.PathError{Op: operation, Path: path, Err: d.Fail}
+	if errors.Is(d.failing, syscall.EROFS) {
+		return &fs.PathError{Op: operation, Path: path, Err: d.failing}
 	}
 	return nil
 }
@@ -271,11 +280,11 @@ func (f *file) Write(data []byte) (n int, err error) {
 		if f.disk.Operations == f.disk.KillAt {
 			part = data[:f.disk.random.IntN(len(data)+1)]
 		}
-		if f.disk.Fail != nil {
+		if f.disk.failing != nil {
 			part = data[:len(data)/2]
 		}
-		if n, err = f.File.Write(part); err == nil && f.disk.Fail != nil {
-			err = &fs.PathError{Op: "write", Path: f.path, Err: f.disk.Fail}
+		if n, err = f.File.Write(part); err == nil && f.disk.failing != nil {
+			err = &fs.PathError{Op: "write", Path: f.path, Err: f.disk.failing}
 		}
 		return err
 	})
@@ -283,7 +292,12 @@ func (f *file) Write(data []byte) (n int, err error) {
 }
 
 func (f *file) Truncate(size int64) error {
-	return f.disk.operation(func() error { return f.File.Truncate(size) })
+	return f.disk.operation(func() error {
+		if err := f.disk.readOnly("truncate", f.path); err != nil {
+			return err
+		}
+		return f.File.Truncate(size)
+	})
 }
 
 func (f *file) Sync() error { return f.disk.Sync(f.path) }
