@@ -59,8 +59,9 @@ type Agent struct {
 	stopDownload context.CancelFunc
 	// changed is closed and replaced after each change of the document or the progress.
 	changed chan struct{}
-	// visits is the number of visits to the server that succeeded.
-	visits int
+	// visits is the number of visits to the server, and visited that of the last one that
+	// succeeded.
+	visits, visited int
 }
 
 // Handlers finds the handler of a type. Its error is a sentence for people.
@@ -408,12 +409,12 @@ func (a *addresses) Refresh(ctx context.Context) {
 		return
 	}
 	a.mu.Lock()
-	visits := a.visits
+	next := a.visits + 1 // one that runs now may have got the old addresses
 	a.mu.Unlock()
 	a.poll()
 	for {
 		a.mu.Lock()
-		changed, isDone := a.changed, a.visits > visits
+		changed, isDone := a.changed, a.visited >= next
 		a.mu.Unlock()
 		if isDone {
 			return

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,12 +40,23 @@ type site struct {
 	agent   *Agent
 	reboots int
 	mu      sync.Mutex
+	// answer may answer a request in place of the server; it reports whether it did.
+	answer atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
+	// adjust changes the configuration and the agent before its start. It may be nil.
+	adjust func(*Config, *Agent)
+	// stop ends the agent that was started last.
+	stop func()
 }
 
 // newSite starts a server, and an agent whose handler of type os is the script.
 func newSite(t *testing.T, script string) *site {
 	t.Helper()
-	s := &site{T: t, backend: &deviceapitest.Backend{Tokens: map[deviceapi.Device]string{device: "secret"}}, files: map[string]string{}, folder: t.TempDir()}
+	return newSiteWith(t, script, nil)
+}
+
+func newSiteWith(t *testing.T, script string, adjust func(*Config, *Agent)) *site {
+	t.Helper()
+	s := &site{T: t, adjust: adjust, backend: &deviceapitest.Backend{Tokens: map[deviceapi.Device]string{device: "secret"}}, files: map[string]string{}, folder: t.TempDir()}
 	boundless := deviceapi.Rate{PerSecond: -1}
 	api, err := ddi.NewServer(func(string) (deviceapi.Backend, error) { return s.backend, nil },
 		ddi.Options{Rates: deviceapi.Rates{Device: boundless, Guess: boundless, Address: boundless, Refusal: boundless, Global: boundless}})
@@ -56,7 +68,12 @@ func newSite(t *testing.T, script string) *site {
 	mux.HandleFunc("/files/{name}", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(s.files[r.PathValue("name")]))
 	})
-	s.server = httptest.NewServer(mux)
+	s.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if answer := s.answer.Load(); answer != nil && (*answer)(w, r) {
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(s.server.Close)
 	handlers := filepath.Join(s.folder, "handlers.d")
 	if err := os.MkdirAll(handlers, 0o755); err != nil {
@@ -76,13 +93,21 @@ func (s *site) start(ctx context.Context) {
 	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
 		s.Fatal(err)
 	}
-	a, err := New(Config{
+	c := Config{
 		Folder: filepath.Join(s.folder, "state"), HandlersFolder: filepath.Join(s.folder, "handlers.d"), RebootCommand: []string{"true"},
 		Attributes: map[string]string{"hw": "rev2"},
-		Server:     &ServerConfig{URL: s.server.URL + "/acme", ControllerID: "dev1", TargetTokenFile: token},
-	}, slog.New(slog.NewTextHandler(s.Output(), nil)))
+		Server:     &ServerConfig{URL: s.server.URL + "/acme", ControllerID: "dev1", TargetTokenFile: token, RetryInterval: Duration(20 * time.Millisecond)},
+	}
+	if s.adjust != nil {
+		s.adjust(&c, nil)
+	}
+	a, err := New(c, slog.New(slog.NewTextHandler(s.Output(), nil)))
 	if err != nil {
 		s.Fatal(err)
+	}
+	a.Download.Pause = func(context.Context, int) {}
+	if s.adjust != nil {
+		s.adjust(&c, a)
 	}
 	s.mu.Lock()
 	a.Boot = fmt.Sprint(s.reboots)
@@ -103,7 +128,8 @@ func (s *site) start(ctx context.Context) {
 			s.Errorf("the agent ended: %v", err)
 		}
 	}()
-	s.Cleanup(func() { stop(); <-ended })
+	s.stop = func() { stop(); <-ended }
+	s.Cleanup(s.stop)
 }
 
 // offer lets the server offer a set with a module of type os.

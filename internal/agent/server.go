@@ -66,11 +66,14 @@ func (a *Agent) serve(ctx context.Context) {
 	s := a.Server
 	pause := download.PauseWithJitter(time.Second, s.Longest, s.Random)
 	for failures := 0; ctx.Err() == nil; {
+		a.mu.Lock()
+		a.visits++
+		a.mu.Unlock()
 		poll, err := a.visit(ctx)
 		if err == nil {
 			failures = 0
 			a.mu.Lock()
-			a.visits++
+			a.visited = a.visits
 			a.wake()
 			a.mu.Unlock()
 			a.waitForNews(ctx, poll)

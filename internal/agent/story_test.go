@@ -1,0 +1,309 @@
+// Copyright The Goshawk Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"aead.dev/minisign"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
+	"github.com/goshawk-dev/goshawk/internal/agent/journal"
+	"github.com/goshawk-dev/goshawk/internal/agent/update"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
+)
+
+// The tests in this file are what happens to a device on a bad day. After each of them the device
+// is on its old or on its new software, and says so to the server and in its state.
+
+// answers lets a function answer requests, until it is called with nil.
+func (s *site) answers(f func(http.ResponseWriter, *http.Request) bool) {
+	if f == nil {
+		s.answer.Store(nil)
+		return
+	}
+	s.answer.Store(&f)
+}
+
+// wantInstalled checks the version of the only module, or "" for none, and that the device is
+// consistent.
+func (s *site) wantInstalled(version string) {
+	s.Helper()
+	got := s.state()
+	installed := ""
+	for _, m := range got.Installed {
+		installed += m.Version
+	}
+	if installed != version || !got.Consistent {
+		s.Errorf("the device has %q, want %q; state %+v", installed, version, got)
+	}
+}
+
+func TestFilesThatAreNotThoseOfTheUpdate(t *testing.T) {
+	public, _, err := minisign.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		change func(*site, *deviceapitest.Update)
+		keys   []string
+		want   string
+	}{
+		"a truncated file":       {change: func(s *site, _ *deviceapitest.Update) { s.files["linux-2.img"] = "ima" }, want: "the file of the server has 3 bytes, and the artifact 7"},
+		"a file that is longer":  {change: func(s *site, _ *deviceapitest.Update) { s.files["linux-2.img"] += "x" }, want: "the file of the server has 8 bytes, and the artifact 7"},
+		"another file":           {change: func(s *site, _ *deviceapitest.Update) { s.files["linux-2.img"] = "image X" }, want: "it has SHA-256 "},
+		"no file":                {change: func(s *site, u *deviceapitest.Update) { u.Set.Modules[0].Artifacts[0].Downloads[0].URL += "/x" }, want: "the server answered 404 Not Found"},
+		"a file without its sum": {change: func(_ *site, u *deviceapitest.Update) { u.Set.Modules[0].Artifacts[0].SHA256 = "" }, want: "the server must send 64 hexadecimal digits"},
+		"a file without a signature of the keys": {
+			change: func(*site, *deviceapitest.Update) {}, keys: []string{public.String()}, want: "it has no signature, and the configuration of the agent has keys",
+		},
+		"a module twice": {change: func(_ *site, u *deviceapitest.Update) { u.Set.Modules = append(u.Set.Modules, u.Set.Modules[0]) }, want: "two software modules of type os with the name linux"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSiteWith(t, "exit 0", func(c *Config, _ *Agent) { c.SignatureKeys = tc.keys })
+			s.offer("2", func(u *deviceapitest.Update) { tc.change(s, u) })
+			a := s.action(100, v1alpha1.ActionError)
+			if !strings.Contains(fmt.Sprint(a), tc.want) {
+				t.Errorf("action: %+v, want %q", a, tc.want)
+			}
+			s.wantInstalled("")
+			if _, err := os.Stat(filepath.Join(s.folder, "calls")); err == nil && s.calls() != "check cleanup" {
+				t.Errorf("calls: %s", s.calls())
+			}
+		})
+	}
+}
+
+func TestServerIsAwayForDays(t *testing.T) {
+	for name, away := range map[string]func(http.ResponseWriter) bool{
+		"its machine is off": func(http.ResponseWriter) bool { panic(http.ErrAbortHandler) },
+		"a proxy says so":    func(w http.ResponseWriter) bool { w.WriteHeader(http.StatusBadGateway); return true },
+		"it asks to wait": func(w http.ResponseWriter) bool {
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return true
+		},
+		"the token is refused":  func(w http.ResponseWriter) bool { w.WriteHeader(http.StatusUnauthorized); return true },
+		"there is a login page": func(w http.ResponseWriter) bool { _, _ = w.Write([]byte("<html>")); return true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "[ $1 = install ] && { touch installing; while [ ! -e go ]; do sleep 0.01; done; }\nexit 0")
+			s.offer("2")
+			s.until(func() string {
+				if _, err := os.Stat(filepath.Join(s.folder, "installing")); err != nil {
+					return "install is not called"
+				}
+				return ""
+			})
+			var requests atomic.Int32
+			s.answers(func(w http.ResponseWriter, _ *http.Request) bool {
+				requests.Add(1)
+				return away(w)
+			})
+			if err := os.WriteFile(filepath.Join(s.folder, "go"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s.until(func() string {
+				if d, _ := s.agent.Document(); d.Update != nil || requests.Load() < 10 {
+					return fmt.Sprintf("the update does not end without the server (%d requests)", requests.Load())
+				}
+				return ""
+			})
+			s.wantInstalled("2")
+			s.answers(nil)
+			s.action(100, v1alpha1.ActionFinished)
+			s.until(func() string {
+				if d, _ := s.agent.Document(); len(d.Results) > 0 {
+					return "the result is not delivered"
+				}
+				return ""
+			})
+		})
+	}
+}
+
+// TestOneReportThatTheServerCannotStore checks that the device gets its update nevertheless.
+func TestOneReportThatTheServerCannotStore(t *testing.T) {
+	for name, isBad := range map[string]func(*http.Request) bool{
+		"the attributes": func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/configData") },
+		"one of the progress": func(r *http.Request) bool {
+			return strings.HasSuffix(r.URL.Path, "/feedback") && r.ContentLength%2 == 1
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "exit 0")
+			var refused atomic.Int32
+			s.answers(func(w http.ResponseWriter, r *http.Request) bool {
+				if !isBad(r) || refused.Add(1) > 3 && name != "the attributes" {
+					return false
+				}
+				w.WriteHeader(http.StatusInternalServerError)
+				return true
+			})
+			s.offer("2")
+			s.action(100, v1alpha1.ActionFinished)
+			s.wantInstalled("2")
+		})
+	}
+}
+
+// TestAddressOfAFileExpires has a store that refuses the first address when the device uses it.
+func TestAddressOfAFileExpires(t *testing.T) {
+	s := newSite(t, "exit 0")
+	var u *deviceapitest.Update
+	var refused atomic.Int32
+	s.answers(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasPrefix(r.URL.Path, "/files/") || r.URL.Query().Get("signature") == "2" {
+			return false
+		}
+		renewed := *u
+		renewed.Set.Modules = []deviceapi.Module{u.Set.Modules[0]}
+		renewed.Set.Modules[0].Artifacts = []deviceapi.Artifact{u.Set.Modules[0].Artifacts[0]}
+		sign(&renewed, 2)
+		s.backend.SetUpdate(&renewed)
+		s.backend.SetUpdate(&renewed) // the backend prefers earlier sets with the same content
+		refused.Add(1)
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	s.offer("2", func(offered *deviceapitest.Update) {
+		sign(offered, 1)
+		copied := *offered
+		u = &copied
+	})
+	s.action(100, v1alpha1.ActionFinished)
+	s.wantInstalled("2")
+	if refused.Load() != 1 {
+		t.Errorf("the old address was used %d times", refused.Load())
+	}
+}
+
+func sign(u *deviceapitest.Update, signature int) {
+	a := &u.Set.Modules[0].Artifacts[0]
+	address, _, _ := strings.Cut(a.Downloads[0].URL, "?")
+	a.Downloads = []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: fmt.Sprintf("%s?signature=%d", address, signature)}}
+}
+
+func TestClockIsSetBack(t *testing.T) {
+	var back atomic.Int64
+	s := newSiteWith(t, "exit 0", func(_ *Config, a *Agent) {
+		if a != nil {
+			a.Now = func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
+		}
+	})
+	s.offer("2")
+	s.action(100, v1alpha1.ActionFinished)
+	back.Store(int64(50 * 365 * 24 * time.Hour)) // a device whose battery is empty
+	s.offer("3")
+	s.action(101, v1alpha1.ActionFinished)
+	s.wantInstalled("3")
+	s.stop()
+	s.start(t.Context())
+	back.Store(0)
+	s.offer("4")
+	s.action(102, v1alpha1.ActionFinished)
+	s.wantInstalled("4")
+	history, err := journal.ReadHistory(s.agent.Folder)
+	if err != nil || len(history) != 3 || history[0].ID != "100" || history[1].ID != "101" || history[2].ID != "102" {
+		t.Errorf("the history is %+v, %v", history, err)
+	}
+}
+
+// failingDisk fails while it is switched on.
+type failingDisk struct {
+	disk.OS
+	why atomic.Pointer[error]
+}
+
+func (d *failingDisk) OpenFile(name string, flag int, mode os.FileMode) (disk.File, error) {
+	if why := d.why.Load(); why != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: *why}
+	}
+	return d.OS.OpenFile(name, flag, mode)
+}
+
+// TestDiskIsFullDuringAnUpdate checks that nothing is done before the state can be stored, and that
+// the update goes on after that.
+func TestDiskIsFullDuringAnUpdate(t *testing.T) {
+	for _, why := range []error{syscall.ENOSPC, syscall.EROFS, syscall.EIO} {
+		t.Run(why.Error(), func(t *testing.T) {
+			t.Parallel()
+			device := &failingDisk{}
+			s := newSiteWith(t, "[ $1 = install ] && { touch installing; while [ ! -e go ]; do sleep 0.01; done; }\nexit 0", func(c *Config, a *Agent) {
+				if a != nil {
+					j, err := journal.Open(device, c.Folder, time.Now)
+					if err != nil {
+						t.Fatal(err)
+					}
+					a.Journal, a.StorePause = j, time.Millisecond
+				}
+			})
+			s.offer("2")
+			s.until(func() string {
+				if _, err := os.Stat(filepath.Join(s.folder, "installing")); err != nil {
+					return "install is not called"
+				}
+				return ""
+			})
+			device.why.Store(&why)
+			if err := os.WriteFile(filepath.Join(s.folder, "go"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond) // many attempts
+			if got := s.calls(); got != "check download install" {
+				t.Errorf("calls while nothing can be stored: %s", got)
+			}
+			stored, err := journal.Open(disk.OS{}, s.agent.Folder, time.Now)
+			if err != nil || stored.Document().Update.Changes[0].Calling != update.Install {
+				t.Errorf("the stored document is %+v, %v", stored.Document(), err)
+			}
+			device.why.Store(nil)
+			s.action(100, v1alpha1.ActionFinished)
+			s.wantInstalled("2")
+		})
+	}
+}
+
+// TestServerOffersTheIDOfAnUpdateThatHasEnded checks that the device installs another update with
+// the same id, which a server that was set up again sends, and reports the result of the same one,
+// which the server has lost.
+func TestServerOffersTheIDOfAnUpdateThatHasEnded(t *testing.T) {
+	for version, calls := range map[string]string{"2": "", "3": "check download install verify commit cleanup"} {
+		t.Run("version "+version, func(t *testing.T) {
+			s := newSiteWith(t, "exit 0", func(c *Config, a *Agent) {
+				if a != nil {
+					return
+				}
+				j, err := journal.Open(disk.OS{}, c.Folder, time.Now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				m := update.Module{Type: "os", Name: "linux", Version: "2"}
+				ended := &update.Result{ID: "100", Source: update.FromServer, Outcome: update.Succeeded, Changes: []update.Change{{Module: m}}}
+				if err := j.Store(&update.Document{Format: update.FormatVersion, Installed: []update.Module{m}, Ended: ended}); err != nil {
+					t.Fatal(err)
+				}
+			})
+			s.offer(version)
+			s.action(100, v1alpha1.ActionFinished)
+			s.wantInstalled(version)
+			if _, err := os.Stat(filepath.Join(s.folder, "calls")); err == nil && s.calls() != calls || err != nil && calls != "" {
+				t.Errorf("the calls are not %q (%v)", calls, err)
+			}
+		})
+	}
+}
