@@ -48,7 +48,7 @@ func StopLeftOver(folder string) error {
 	if now := startOf(id); now != "" && now != start {
 		return nil // another process has this number now
 	}
-	for until := time.Now().Add(10 * time.Second); syscall.Kill(-id, syscall.SIGKILL) == nil; {
+	for until := time.Now().Add(10 * time.Second); syscall.Kill(-id, syscall.SIGKILL) == nil && groupRuns(id); {
 		if time.Now().After(until) {
 			return fmt.Errorf("processes of an earlier handler (process group %d) do not end: the device must be rebooted", id)
 		}
