@@ -26,6 +26,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
+	"github.com/goshawk-dev/goshawk/internal/testing/power"
 )
 
 var device = deviceapi.Device{Namespace: "acme", ControllerID: "dev1"}
@@ -56,7 +57,7 @@ func newSite(t *testing.T, script string) *site {
 
 func newSiteWith(t *testing.T, script string, adjust func(*Config, *Agent)) *site {
 	t.Helper()
-	s := &site{T: t, adjust: adjust, backend: &deviceapitest.Backend{Tokens: map[deviceapi.Device]string{device: "secret"}}, files: map[string]string{}, folder: t.TempDir()}
+	s := &site{T: t, adjust: adjust, backend: &deviceapitest.Backend{Tokens: map[deviceapi.Device]string{device: "secret"}}, files: map[string]string{}, folder: power.Folder(t)}
 	boundless := deviceapi.Rate{PerSecond: -1}
 	api, err := ddi.NewServer(func(string) (deviceapi.Backend, error) { return s.backend, nil },
 		ddi.Options{Rates: deviceapi.Rates{Device: boundless, Guess: boundless, Address: boundless, Refusal: boundless, Global: boundless}})
