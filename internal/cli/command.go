@@ -51,6 +51,7 @@ func newCommand(o *Options) *cobra.Command {
 		newWhyCommand(o),
 		newCompareCommand(o),
 		newReportCommand(o),
+		newUICommand(o),
 	)
 	addGroup(root, "change", "Change fields; without --apply they only print the change:",
 		newApproveCommand(o),

@@ -14,11 +14,13 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -47,6 +49,8 @@ type Options struct {
 	refresh time.Duration
 	// withTimeout is context.WithTimeout.
 	withTimeout func(context.Context, time.Duration) (context.Context, context.CancelFunc)
+	// openBrowser opens an address in a browser.
+	openBrowser func(ctx context.Context, address string) error
 	// connect returns a client for the cluster of Config.
 	connect func() (client.WithWatch, error)
 	client  client.WithWatch
@@ -65,6 +69,7 @@ func NewOptions(streams genericiooptions.IOStreams) *Options {
 		withTimeout: context.WithTimeout,
 	}
 	o.connect = o.dial
+	o.openBrowser = func(ctx context.Context, address string) error { return startBrowser(ctx, o.Getenv, address) }
 	o.AsksTerminal = func() bool {
 		file, ok := o.In.(*os.File)
 		return ok && term.IsTerminal(int(file.Fd()))
@@ -99,6 +104,19 @@ func (o *Options) Client() (client.WithWatch, error) {
 
 func (o *Options) dial() (client.WithWatch, error) {
 	ctrl.SetLogger(logr.Discard())
+	config, err := o.config()
+	if err != nil {
+		return nil, err
+	}
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	return client.NewWithWatch(config, client.Options{Scheme: scheme})
+}
+
+// config returns the configuration of a client for the cluster of Config.
+func (o *Options) config() (*rest.Config, error) {
 	if err := o.checkConfig(); err != nil {
 		return nil, err
 	}
@@ -107,11 +125,7 @@ func (o *Options) dial() (client.WithWatch, error) {
 		return nil, o.configError(err)
 	}
 	config.QPS, config.Burst = 50, 300 // as kubectl
-	scheme, err := newScheme()
-	if err != nil {
-		return nil, err
-	}
-	return client.NewWithWatch(config, client.Options{Scheme: scheme})
+	return config, nil
 }
 
 // checkConfig returns an error if no cluster is configured: client-go would ask localhost:8080.
@@ -144,7 +158,7 @@ func (o *Options) configError(err error) error {
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	return scheme, errors.Join(corev1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+	return scheme, errors.Join(corev1.AddToScheme(scheme), authenticationv1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 }
 
 // Namespace returns the namespace of --namespace, else of the context, else "default".

@@ -9,15 +9,11 @@ import (
 	"strings"
 	"time"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/console"
 )
 
@@ -41,19 +37,8 @@ type Impersonation struct {
 func NewImpersonation(config *rest.Config, scheme *runtime.Scheme, now func() time.Time) (*Impersonation, error) {
 	i := &Impersonation{config: config, scheme: scheme, reviews: console.NewReviews(now), clients: lru.New(maxClients)}
 	var err error
-	i.own, err = client.New(config, client.Options{Scheme: scheme, Mapper: mapper()})
+	i.own, err = client.New(config, client.Options{Scheme: scheme, Mapper: console.Mapper()})
 	return i, err
-}
-
-// mapper knows the resources that are used, so that no client asks the API server for them.
-func mapper() meta.RESTMapper {
-	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, authorizationv1.SchemeGroupVersion})
-	for _, kind := range []string{"SoftwareModule", "DistributionSet", "Target", "Rollout", "DeploymentGroup", "AutoAssignment", "DeviceAccess", "TargetInventory"} {
-		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
-	}
-	m.Add(authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview"), meta.RESTScopeRoot)
-	m.Add(authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview"), meta.RESTScopeRoot) // as the viewer, before a change
-	return m
 }
 
 // Of implements Rights.
@@ -78,7 +63,7 @@ func (i *Impersonation) Of(viewer *console.Viewer, groups []string) error {
 	}
 	config := rest.CopyConfig(i.config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: viewer.Name, Groups: groups}
-	made, err := client.New(config, client.Options{Scheme: i.scheme, Mapper: mapper()})
+	made, err := client.New(config, client.Options{Scheme: i.scheme, Mapper: console.Mapper()})
 	if err != nil {
 		return fmt.Errorf("make the client of a viewer: %w", err)
 	}

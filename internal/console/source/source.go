@@ -14,11 +14,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -30,12 +28,6 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 )
-
-// kinds are the kinds of the console by the name in Go.
-var kinds = map[string]console.Kind{
-	"Target": console.Targets, "TargetInventory": console.Inventories, "Rollout": console.Rollouts, "DeploymentGroup": console.DeploymentGroups,
-	"DistributionSet": console.DistributionSets, "SoftwareModule": console.SoftwareModules, "AutoAssignment": console.AutoAssignments,
-}
 
 // Options are the settings of a source.
 type Options struct {
@@ -107,7 +99,7 @@ func newCache(config *rest.Config, namespace string, unreadable *decode.Report) 
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, err
 	}
-	options := cache.Options{Scheme: scheme, Mapper: mapper(), DefaultTransform: slim}
+	options := cache.Options{Scheme: scheme, Mapper: console.Mapper(), DefaultTransform: slim}
 	if namespace != metav1.NamespaceAll {
 		options.DefaultFieldSelector = fields.OneTermEqualSelector("metadata.namespace", namespace)
 	}
@@ -116,15 +108,6 @@ func newCache(config *rest.Config, namespace string, unreadable *decode.Report) 
 		return nil, err
 	}
 	return cache.New(config, options)
-}
-
-// mapper knows the kinds, so that the API server need not be reached to start.
-func mapper() meta.RESTMapper {
-	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion})
-	for kind := range kinds {
-		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
-	}
-	return m
 }
 
 // slim drops what the console does not read and that needs much memory in a large fleet. The owners
