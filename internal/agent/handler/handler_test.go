@@ -29,6 +29,8 @@ type device struct {
 	// update numbers the updates: each one has a store of its own.
 	update int
 	old    []string
+	// change is what the tests of an example install.
+	change update.Change
 }
 
 func newDevice(t *testing.T) *device {
