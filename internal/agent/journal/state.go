@@ -21,6 +21,9 @@ type State struct {
 	Inconsistency *Inconsistency `json:"inconsistency,omitempty"`
 	// Update is the update in progress.
 	Update *Progress `json:"update,omitempty"`
+	// Question is an update of the server that waits for the confirmation of a person at the
+	// device. It is set until the server has the answer.
+	Question *Question `json:"question,omitempty"`
 	// Last is how the last update ended.
 	Last *End `json:"last,omitempty"`
 }
@@ -47,6 +50,13 @@ type Progress struct {
 	Started time.Time     `json:"started"`
 	Changes []Change      `json:"changes"`
 	Failure string        `json:"failure,omitempty"`
+}
+
+// Question is an update that waits for a person. Answer is empty before the answer.
+type Question struct {
+	ID       string        `json:"id"`
+	Software []Software    `json:"software"`
+	Answer   update.Answer `json:"answer,omitempty"`
 }
 
 // Change is one module of an update.
@@ -78,6 +88,9 @@ func StateOf(d *update.Document) State {
 		if u.Failure != nil {
 			s.Update.Failure = u.Failure.Message
 		}
+	}
+	if q := d.Question; q != nil {
+		s.Question = &Question{q.ID, softwareOf(q.Modules), q.Answer}
 	}
 	if r := d.Ended; r != nil {
 		end := EndOf(r)
