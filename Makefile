@@ -104,13 +104,13 @@ build: ## Build bin/manager, bin/devicesim, bin/goshawk-agent and the kubectl pl
 	go build -o bin/kubectl-goshawk ./cmd/kubectl-goshawk
 
 .PHONY: image
-image: ## Build the image for amd64 and arm64 without a container engine: dist/goshawk-image.tar, or push it (IMAGE=NAME:TAG).
+image: ## Build the images without a container engine: dist/goshawk-image.tar, which is pushed with IMAGE=NAME:TAG, and dist/goshawk-agent-image.tar.
 	@mkdir -p dist
-	go run ./hack/release image dist/goshawk-image.tar
+	go run ./hack/release image dist/goshawk-image.tar dist/goshawk-agent-image.tar
 	@if [[ -n "$(IMAGE)" ]]; then go run ./hack/release push dist/goshawk-image.tar "$(IMAGE)"; fi
 
 .PHONY: dist
-dist: ## Write the files of a release to dist/: install.yaml, crds.yaml, chart, image, manager, kubectl plugin, SHA256SUMS.
+dist: ## Write the files of a release to dist/: install.yaml, crds.yaml, chart, images, manager, agent, kubectl plugin, SHA256SUMS.
 	@rm -rf dist && mkdir -p dist
 	go run ./hack/krew "$$(<VERSION)" dist
 	go run ./hack/release dist dist

@@ -25,6 +25,9 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
 
+// version is that of the release. The linker sets it.
+var version = "unreleased"
+
 // program has what all commands share.
 type program struct {
 	out, log io.Writer
@@ -35,6 +38,7 @@ func newCommand(out, log io.Writer) *cobra.Command {
 	p := &program{out: out, log: log}
 	c := &cobra.Command{
 		Use:           "goshawk-agent",
+		Version:       version,
 		Short:         "Update the software of this device",
 		Long:          "goshawk-agent gets updates from hawkBit, Goshawk or another server of the Direct Device Integration API,\ninstalls them with handlers, rolls back what fails, and says whether the device is consistent.",
 		SilenceErrors: true, SilenceUsage: true,

@@ -24,18 +24,23 @@ func (r release) dist(ctx context.Context, folder string) error {
 	if err := r.manifests(folder); err != nil {
 		return err
 	}
-	managers := map[string][]byte{}
-	for _, architecture := range architectures {
-		manager, err := r.buildManager(ctx, architecture)
-		if err != nil {
-			return err
-		}
-		managers[architecture] = manager
-		if err := r.writeProgram(folder, architecture, manager); err != nil {
+	managers, err := r.buildManagers(ctx)
+	if err != nil {
+		return err
+	}
+	for p, manager := range managers {
+		if err := r.writeProgram(folder, p, manager); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(folder, "goshawk-image.tar"), r.image(managers), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, "goshawk-image.tar"), r.image(managerImage, managers), 0o644); err != nil {
+		return err
+	}
+	agents, err := r.buildAgents(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.writeAgents(ctx, folder, agents); err != nil {
 		return err
 	}
 	return writeSums(folder)
@@ -79,13 +84,13 @@ func (r release) chart(folder string) ([]byte, error) {
 }
 
 // writeProgram writes the manager with the licence.
-func (r release) writeProgram(folder, architecture string, manager []byte) error {
+func (r release) writeProgram(folder string, p platform, manager []byte) error {
 	licence, err := os.ReadFile("LICENSE")
 	if err != nil {
 		return err
 	}
 	packed := compress(archive(map[string]file{"LICENSE": {licence, 0o644}, "goshawk": {manager, 0o755}}, r.time, false))
-	return os.WriteFile(filepath.Join(folder, fmt.Sprintf("goshawk_%s_linux_%s.tar.gz", r.version, architecture)), packed, 0o644)
+	return os.WriteFile(filepath.Join(folder, fmt.Sprintf("goshawk_%s_linux_%s.tar.gz", r.version, p.architecture)), packed, 0o644)
 }
 
 // writeSums writes SHA256SUMS in the form of sha256sum.

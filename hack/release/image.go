@@ -22,11 +22,31 @@ import (
 
 const source = "https://github.com/goshawk-dev/goshawk"
 
-// labels are those of the Dockerfile; a test compares them.
-func (r release) labels() map[string]string {
+// platform is an operating system and processor that a program is built for.
+type platform struct {
+	// architecture and variant are as in GOARCH and in images.
+	architecture, variant string
+	// debian is the name of the architecture in Debian.
+	debian string
+}
+
+// container is what an image has beside the certificate authorities: one static program.
+type container struct {
+	// name is that of the program, and the title of the image.
+	name, description, user string
+	platforms               []platform
+}
+
+// managerImage has the labels and the user of the Dockerfile; a test compares them.
+var managerImage = container{
+	name: "goshawk", description: "Device software rollouts for Kubernetes, the GitOps way", user: "65532:65532",
+	platforms: []platform{{architecture: "amd64"}, {architecture: "arm64"}},
+}
+
+func (r release) labels(c container) map[string]string {
 	return map[string]string{
-		"org.opencontainers.image.title":         "goshawk",
-		"org.opencontainers.image.description":   "Device software rollouts for Kubernetes, the GitOps way",
+		"org.opencontainers.image.title":         c.name,
+		"org.opencontainers.image.description":   c.description,
 		"org.opencontainers.image.licenses":      "Apache-2.0",
 		"org.opencontainers.image.source":        source,
 		"org.opencontainers.image.documentation": source + "/tree/" + r.version + "/docs",
@@ -35,16 +55,20 @@ func (r release) labels() map[string]string {
 	}
 }
 
-// writeImage builds the image and writes it as a tar file.
-func (r release) writeImage(ctx context.Context, to string) error {
-	managers := map[string][]byte{}
-	for _, architecture := range architectures {
-		var err error
-		if managers[architecture], err = r.buildManager(ctx, architecture); err != nil {
-			return err
-		}
+// writeImages builds the images of the manager and of the agent, and writes them as tar files.
+func (r release) writeImages(ctx context.Context, to, agentTo string) error {
+	managers, err := r.buildManagers(ctx)
+	if err != nil {
+		return err
 	}
-	return os.WriteFile(to, r.image(managers), 0o644)
+	if err := os.WriteFile(to, r.image(managerImage, managers), 0o644); err != nil {
+		return err
+	}
+	agents, err := r.buildAgents(ctx)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(agentTo, r.image(agentImage, agents), 0o644)
 }
 
 // layout is an OCI image layout: files of a folder, or entries of a tar file.
@@ -62,23 +86,20 @@ func (l layout) addJSON(value any, mediaType string) ocispec.Descriptor {
 	return l.add(text, mediaType)
 }
 
-// image returns the image of the managers, by architecture, as an OCI layout in a tar file. Its
-// only layer has the manager and the certificate authorities.
-func (r release) image(managers map[string][]byte) []byte {
+// image returns the image of the programs, by platform, as an OCI layout in a tar file. Its only
+// layer has the program and the certificate authorities.
+func (r release) image(c container, programs map[platform][]byte) []byte {
 	l := layout{}
-	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Annotations: r.labels()}
-	for _, architecture := range architectures {
-		if managers[architecture] == nil {
-			continue
-		}
-		platform := ocispec.Platform{OS: "linux", Architecture: architecture}
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Annotations: r.labels(c)}
+	for _, p := range c.platforms {
+		platform := ocispec.Platform{OS: "linux", Architecture: p.architecture, Variant: p.variant}
 		files := archive(map[string]file{
-			"goshawk":                           {managers[architecture], 0o755},
+			c.name:                              {programs[p], 0o755},
 			"etc/ssl/certs/ca-certificates.crt": {certificates(), 0o644},
 		}, r.time, true)
 		config := l.addJSON(ocispec.Image{
 			Created: &r.time, Platform: platform,
-			Config:  ocispec.ImageConfig{User: "65532:65532", Entrypoint: []string{"/goshawk"}, WorkingDir: "/", Labels: r.labels()},
+			Config:  ocispec.ImageConfig{User: c.user, Entrypoint: []string{"/" + c.name}, WorkingDir: "/", Labels: r.labels(c)},
 			RootFS:  ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(files)}},
 			History: []ocispec.History{{Created: &r.time, CreatedBy: "hack/release"}},
 		}, ocispec.MediaTypeImageConfig)

@@ -4,7 +4,7 @@
 // Command release writes what a release consists of, without a container engine:
 //
 //	release certificates FILE   the public certificate authorities, in PEM
-//	release image FILE          the image for linux/amd64 and linux/arm64, as an OCI layout in a tar file
+//	release image FILE FILE     the images of the manager and of the agent, as OCI layouts in tar files
 //	release push FILE IMAGE     that image to a registry, with the credentials of docker login
 //	release dist FOLDER         manifests, chart, programs, image, and SHA256SUMS of all files of the folder
 //
@@ -32,18 +32,18 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: release certificates FILE | image FILE | push FILE IMAGE | dist FOLDER; run it in the root of the repository")
+var errUsage = errors.New("usage: release certificates FILE | image FILE FILE | push FILE IMAGE | dist FOLDER; run it in the root of the repository")
 
 func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "certificates":
 		return os.WriteFile(args[1], certificates(), 0o644)
-	case len(args) == 2 && args[0] == "image":
+	case len(args) == 3 && args[0] == "image":
 		r, err := describe()
 		if err != nil {
 			return err
 		}
-		return r.writeImage(ctx, args[1])
+		return r.writeImages(ctx, args[1], args[2])
 	case len(args) == 3 && args[0] == "push":
 		return push(ctx, args[1], args[2], false)
 	case len(args) == 2 && args[0] == "dist":
@@ -84,21 +84,32 @@ func describe() (release, error) {
 	return r, nil
 }
 
-var architectures = []string{"amd64", "arm64"}
-
-// buildManager compiles the manager for Linux, as the Dockerfile does.
-func (r release) buildManager(ctx context.Context, architecture string) ([]byte, error) {
+// build compiles a program of this repository for Linux. flags is what it needs beside those that
+// make builds reproducible.
+func (r release) build(ctx context.Context, p platform, program, flags string) ([]byte, error) {
 	folder, err := os.MkdirTemp("", "goshawk-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	file := filepath.Join(folder, "goshawk")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", file, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture)
+	file := filepath.Join(folder, "program")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", strings.TrimSpace("-ldflags=-s -w -buildid= "+flags), "-o", file, program)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.architecture, "GOARM="+strings.TrimPrefix(p.variant, "v"))
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("build the manager for linux/%s: %w", architecture, err)
+		return nil, fmt.Errorf("build %s for linux/%s: %w", program, p.architecture, err)
 	}
 	return os.ReadFile(file)
+}
+
+// buildManagers compiles the manager as the Dockerfile does.
+func (r release) buildManagers(ctx context.Context) (map[platform][]byte, error) {
+	managers := map[platform][]byte{}
+	for _, p := range managerImage.platforms {
+		var err error
+		if managers[p], err = r.build(ctx, p, ".", ""); err != nil {
+			return nil, err
+		}
+	}
+	return managers, nil
 }

@@ -36,54 +36,71 @@ import (
 
 var sample = release{version: "v1.2.3", revision: strings.Repeat("a", 40), time: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)}
 
-var managers = map[string][]byte{"amd64": []byte("for amd64"), "arm64": []byte("for arm64")}
+var managers = programsFor(managerImage)
 
-// The image is pushed to a registry for both platforms. Its only layer has the program and the
-// certificate authorities, and it runs as a user other than root.
-func TestImageInARegistry(t *testing.T) {
+// programsFor returns a small program for each platform of an image.
+func programsFor(c container) map[platform][]byte {
+	programs := map[platform][]byte{}
+	for _, p := range c.platforms {
+		programs[p] = []byte(c.name + " for " + p.architecture)
+	}
+	return programs
+}
+
+// Each image is pushed to a registry for its platforms. Its only layer has the program and the
+// certificate authorities.
+func TestImagesInARegistry(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
 	address := strings.TrimPrefix(server.URL, "http://")
-	tarFile := filepath.Join(t.TempDir(), "image.tar")
-	if err := os.WriteFile(tarFile, sample.image(managers), 0o600); err != nil {
-		t.Fatal(err)
+	for _, c := range []container{managerImage, agentImage} {
+		t.Run(c.name, func(t *testing.T) {
+			tarFile := filepath.Join(t.TempDir(), "image.tar")
+			if err := os.WriteFile(tarFile, sample.image(c, programsFor(c)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := push(t.Context(), tarFile, address+"/team/"+c.name+":v1.2.3", true); err != nil {
+				t.Fatal(err)
+			}
+			repository, err := remote.NewRepository(address + "/team/" + c.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			repository.PlainHTTP = true
+			checkImage(t, repository, c)
+		})
 	}
-	if err := push(t.Context(), tarFile, address+"/team/goshawk:v1.2.3", true); err != nil {
-		t.Fatal(err)
-	}
+}
 
-	repository, err := remote.NewRepository(address + "/team/goshawk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	repository.PlainHTTP = true
+func checkImage(t *testing.T, repository *remote.Repository, c container) {
+	t.Helper()
 	top, err := repository.Resolve(t.Context(), "v1.2.3")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var index ocispec.Index
 	fetch(t, repository, top, &index)
-	if len(index.Manifests) != 2 {
+	if len(index.Manifests) != len(c.platforms) {
 		t.Fatalf("the index has %d manifests", len(index.Manifests))
 	}
-	for i, architecture := range architectures {
-		if p := index.Manifests[i].Platform; p.OS != "linux" || p.Architecture != architecture {
-			t.Errorf("manifest %d is for %s/%s", i, p.OS, p.Architecture)
+	for i, want := range c.platforms {
+		if p := index.Manifests[i].Platform; p.OS != "linux" || p.Architecture != want.architecture || p.Variant != want.variant {
+			t.Errorf("manifest %d is for %s/%s%s", i, p.OS, p.Architecture, p.Variant)
 		}
 		var manifest ocispec.Manifest
 		fetch(t, repository, index.Manifests[i], &manifest)
 		var image ocispec.Image
 		fetch(t, repository, manifest.Config, &image)
-		if image.Architecture != architecture || image.Config.User != "65532:65532" || !slices.Equal(image.Config.Entrypoint, []string{"/goshawk"}) {
+		if image.Architecture != want.architecture || image.Config.User != c.user || !slices.Equal(image.Config.Entrypoint, []string{"/" + c.name}) {
 			t.Errorf("the image has the configuration %+v", image)
 		}
-		if d := diff.Diff(sample.labels(), image.Config.Labels); d != "" {
+		if d := diff.Diff(sample.labels(c), image.Config.Labels); d != "" {
 			t.Errorf("labels:\n%s", d)
 		}
 		files := layer(t, repository, manifest.Layers[0])
-		if got := string(files["goshawk"].content); got != "for "+architecture || files["goshawk"].mode != 0o755 {
-			t.Errorf("the program is %q with mode %o", got, files["goshawk"].mode)
+		if got := files[c.name]; string(got.content) != c.name+" for "+want.architecture || got.mode != 0o755 {
+			t.Errorf("the program is %q with mode %o", got.content, got.mode)
 		}
 		if len(files) != 2 || !x509.NewCertPool().AppendCertsFromPEM(files["etc/ssl/certs/ca-certificates.crt"].content) {
 			t.Errorf("the layer has %d files, or no certificates", len(files))
@@ -130,7 +147,7 @@ func unpack(t *testing.T, packed []byte) map[string]file {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !header.ModTime.Equal(sample.time) || header.Uid != 0 || header.Uname != "" {
+		if !header.ModTime.Equal(sample.time) || header.Uid != 0 || header.Uname != "" && header.Uname != "root" {
 			t.Errorf("%s has the time %s and the user %d %q", header.Name, header.ModTime, header.Uid, header.Uname)
 		}
 		if header.Typeflag == tar.TypeReg {
@@ -164,10 +181,14 @@ func TestFilesOfAReleaseAreReproducible(t *testing.T) {
 		if err := sample.manifests(folder); err != nil {
 			t.Fatal(err)
 		}
-		if err := sample.writeProgram(folder, "amd64", managers["amd64"]); err != nil {
+		amd64 := managerImage.platforms[0]
+		if err := sample.writeProgram(folder, amd64, managers[amd64]); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(folder, "goshawk-image.tar"), sample.image(managers), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, "goshawk-image.tar"), sample.image(managerImage, managers), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := sample.writeAgents(t.Context(), folder, programsFor(agentImage)); err != nil {
 			t.Fatal(err)
 		}
 		if err := writeSums(folder); err != nil {
@@ -196,12 +217,21 @@ func TestFilesOfAReleaseAreReproducible(t *testing.T) {
 			t.Errorf("SHA256SUMS does not have %s", name)
 		}
 	}
-	want := []string{"SHA256SUMS", "crds.yaml", "goshawk-1.2.3.tgz", "goshawk-image.tar", "goshawk_v1.2.3_linux_amd64.tar.gz", "install.yaml"}
+	want := []string{
+		"SHA256SUMS", "crds.yaml", "goshawk-1.2.3.tgz",
+		"goshawk-agent-image.tar", "goshawk-agent_1.2.3_amd64.deb", "goshawk-agent_1.2.3_arm64.deb", "goshawk-agent_1.2.3_armhf.deb",
+		"goshawk-agent_v1.2.3_linux_amd64.tar.gz", "goshawk-agent_v1.2.3_linux_arm.tar.gz", "goshawk-agent_v1.2.3_linux_arm64.tar.gz",
+		"goshawk-image.tar", "goshawk_v1.2.3_linux_amd64.tar.gz", "install.yaml",
+	}
 	if d := diff.Diff(want, keys(one)); d != "" {
 		t.Errorf("files of a release:\n%s", d)
 	}
 	if files := unpack(t, []byte(one["goshawk_v1.2.3_linux_amd64.tar.gz"])); files["goshawk"].mode != 0o755 || files["LICENSE"].content == nil {
 		t.Errorf("the archive of the program has %v", keys(files))
+	}
+	checkAgentArchive(t, []byte(one["goshawk-agent_v1.2.3_linux_arm.tar.gz"]))
+	for _, p := range agentImage.platforms {
+		checkPackage(t, []byte(one["goshawk-agent_1.2.3_"+p.debian+".deb"]), p)
 	}
 }
 
