@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Checks that a module in two of our go.mod files has the same version in both. The Go build cache
 # is keyed by version, so with different versions thousands of packages are compiled twice.
-# hack/lint/go.mod, hack/promtool/go.mod and hack/dex/go.mod are not compared: these programs share
-# few packages with the product, and their versions follow golangci-lint, Prometheus and dex.
+# The go.mod files of hack/lint, hack/promtool, hack/dex and hack/nfpm are not compared: these
+# programs share few packages with the product, and their versions follow golangci-lint, Prometheus,
+# dex and nfpm.
 set -o errexit -o nounset -o pipefail
 cd "$(dirname "$0")/.."
 

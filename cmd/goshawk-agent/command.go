@@ -143,6 +143,9 @@ func printState(out io.Writer, s journal.State) {
 			fmt.Fprintf(w, "\t%s: %s\n", modulesOf([]journal.Change{c}), c.Stage)
 		}
 	}
+	if q := s.Question; q != nil && q.Answer == "" {
+		fmt.Fprintf(w, "To be confirmed:\t%s: %s\n\tgoshawk-agent confirm, or goshawk-agent deny\n", q.ID, softwareOf(q.Software))
+	}
 	if l := s.Last; l != nil {
 		fmt.Fprintf(w, "Last update:\t%s %s %s\n", l.ID, l.Outcome, l.Ended.Format(time.RFC3339))
 		if l.Message != "" {
@@ -156,6 +159,14 @@ func printState(out io.Writer, s journal.State) {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", m.Type, m.Name, m.Version)
 	}
 	_ = w.Flush()
+}
+
+func softwareOf(software []journal.Software) string {
+	texts := make([]string, len(software))
+	for i, m := range software {
+		texts[i] = m.Name + " " + m.Version
+	}
+	return strings.Join(texts, ", ")
 }
 
 func (p *program) history() *cobra.Command {

@@ -41,7 +41,8 @@ var (
 	web = update.Module{Type: "app", Name: "web", Version: "2", Artifacts: []update.Artifact{{Filename: "web.tar", Size: 9, SHA256: "0a"}}, Metadata: map[string]string{"a": "b"}}
 )
 
-// documentsOfEveryKind has a document in each phase and with each stage, source, outcome and answer.
+// documentsOfEveryKind has a document in each phase, and with each stage, source, outcome and
+// answer.
 func documentsOfEveryKind() map[string]*update.Document {
 	all := map[string]*update.Document{"a new device": {Format: update.FormatVersion}}
 	var changes []update.Change
