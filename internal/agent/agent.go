@@ -69,6 +69,10 @@ type Handlers interface {
 	For(kind string) (handler.Handler, error)
 }
 
+// storeLogPause is the time between two lines in the log about a disk that is full: the log may be
+// on the same disk.
+const storeLogPause = 10 * time.Minute
+
 // rebootPause is the time after which a reboot that did not happen is requested again.
 const rebootPause = 5 * time.Minute
 
@@ -171,12 +175,16 @@ func (a *Agent) Document() (*update.Document, <-chan struct{}) {
 // locked; nil means that nothing changes. On a full or read-only disk there are attempts until the
 // end of the context: nothing is done before the disk can be written again.
 func (a *Agent) change(ctx context.Context, f func(*update.Document) *update.Document) error {
+	logged := time.Time{}
 	for {
 		err := a.try(f)
 		if err == nil {
 			return nil
 		}
-		a.Log.Error("the state of the agent cannot be stored; nothing is done before it can", "error", err)
+		if time.Since(logged) > storeLogPause {
+			logged = time.Now()
+			a.Log.Error("the state of the agent cannot be stored; nothing is done before it can", "error", err)
+		}
 		if sleep(ctx, a.StorePause); ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
@@ -425,6 +433,15 @@ func (a *addresses) Refresh(ctx context.Context) {
 		case <-changed:
 		}
 	}
+}
+
+// downloadFailed says why an attempt of a download has failed. The server and the log get it.
+func (a *Agent) downloadFailed(err error) {
+	a.Log.Warn("an attempt of a download has failed", "error", err)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.message = err.Error()
+	a.wake()
 }
 
 func (a *Agent) downloaded(m update.Module, bytes int64) {

@@ -95,7 +95,7 @@ func (s *site) start(ctx context.Context) {
 		s.Fatal(err)
 	}
 	c := Config{
-		Folder: filepath.Join(s.folder, "state"), HandlersFolder: filepath.Join(s.folder, "handlers.d"), RebootCommand: []string{"true"},
+		Folder: filepath.Join(s.folder, "state"), HandlersFolder: filepath.Join(s.folder, "handlers.d"), SkipSync: true, RebootCommand: []string{"true"},
 		Attributes: map[string]string{"hw": "rev2"},
 		Server:     &ServerConfig{URL: s.server.URL + "/acme", ControllerID: "dev1", TargetTokenFile: token, RetryInterval: Duration(20 * time.Millisecond)},
 	}
@@ -106,7 +106,7 @@ func (s *site) start(ctx context.Context) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	a.Download.Pause = func(context.Context, int) {}
+	a.Download.Pause = func(ctx context.Context, _ int) { sleep(ctx, time.Millisecond) }
 	if s.adjust != nil {
 		s.adjust(&c, a)
 	}

@@ -44,6 +44,9 @@ type Config struct {
 	Handlers map[string]string `json:"handlers,omitempty"`
 	// HandlerTimeout is the maximum duration of one call of a handler, such as 30m. Default: 1h.
 	HandlerTimeout Duration `json:"handlerTimeout,omitempty"`
+	// SkipSync says that handlers sync what they write themselves. By default the agent syncs all
+	// file systems after each call of a handler that changes the software.
+	SkipSync bool `json:"skipSync,omitempty"`
 	// FileRoots are the folders below which the built-in handler file may write. Default: none.
 	FileRoots []string `json:"fileRoots,omitempty"`
 	// SignatureKeys are minisign public keys (the line of text that starts with RW). If there are
@@ -210,7 +213,7 @@ func newOn(fsys disk.FS, c Config, log *slog.Logger) (*Agent, error) {
 	}
 	a := &Agent{
 		Folder: c.Folder, Disk: fsys, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log, StorePause: 5 * time.Second, document: j.Document(), changed: make(chan struct{}),
-		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder, Disk: fsys},
+		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder, Disk: fsys, SkipSync: c.SkipSync},
 		Reboot:   func(ctx context.Context) error { return run(ctx, c.RebootCommand) },
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is documented to be one
@@ -219,7 +222,7 @@ func newOn(fsys disk.FS, c Config, log *slog.Logger) (*Agent, error) {
 	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/"))) // for installations by hand
 	a.Download = &download.Client{
 		Disk: fsys, HTTP: &http.Client{Transport: transport, CheckRedirect: checkRedirect}, Keys: keys, BytesPerSecond: c.DownloadBytesPerSecond, Free: free,
-		Pause: download.PauseWithJitter(time.Second, 5*time.Minute, rand.Float64),
+		Pause: download.PauseWithJitter(time.Second, 5*time.Minute, rand.Float64), Failed: a.downloadFailed,
 	}
 	if c.Server == nil {
 		return a, nil

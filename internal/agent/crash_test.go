@@ -86,6 +86,8 @@ func (k *killing) RemoveAll(name string) error {
 
 func (k *killing) Sync(string) error { return nil }
 
+func (k *killing) SyncAll() {}
+
 type killingFile struct {
 	disk.File
 	disk *killing

@@ -192,6 +192,30 @@ func TestAddressOfAFileExpires(t *testing.T) {
 	}
 }
 
+// TestStoreOfFilesIsAway checks that the update waits for it and says why.
+func TestStoreOfFilesIsAway(t *testing.T) {
+	s := newSite(t, "exit 0")
+	s.answers(func(w http.ResponseWriter, r *http.Request) bool {
+		isFile := strings.HasPrefix(r.URL.Path, "/files/")
+		if isFile {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return isFile
+	})
+	s.offer("2")
+	s.until(func() string {
+		s.agent.mu.Lock()
+		defer s.agent.mu.Unlock()
+		if !strings.Contains(s.agent.message, "download of linux-2.img: the server answered 503 Service Unavailable; it is continued") {
+			return "the message is " + s.agent.message
+		}
+		return ""
+	})
+	s.answers(nil)
+	s.action(100, v1alpha1.ActionFinished)
+	s.wantInstalled("2")
+}
+
 func sign(u *deviceapitest.Update, signature int) {
 	a := &u.Set.Modules[0].Artifacts[0]
 	address, _, _ := strings.Cut(a.Downloads[0].URL, "?")

@@ -194,6 +194,7 @@ func (d *device) configure(server string) {
 	write(d.t, d.config(), fmt.Sprintf(`
 folder: %[1]s/state
 handlers: {app: bundle}
+skipSync: true
 server: {url: %[2]s, controllerID: %[3]s, targetTokenFile: %[1]s/token, retryInterval: 1s}
 `, d.folder, server, d.name))
 }

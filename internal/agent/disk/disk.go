@@ -15,8 +15,8 @@ import (
 	"path/filepath"
 )
 
-// FS are the operations that change files. None of them syncs anything, except Sync. Files are read
-// with package os.
+// FS are the operations that change files. None of them syncs anything, except Sync and SyncAll.
+// Files are read with package os.
 type FS interface {
 	Mkdir(folder string, mode fs.FileMode) error
 	// OpenFile opens a file for writing, as os.OpenFile does.
@@ -27,6 +27,8 @@ type FS interface {
 	RemoveAll(name string) error
 	// Sync makes the content of a file, or the names in a folder, durable.
 	Sync(name string) error
+	// SyncAll makes all that programs have written durable.
+	SyncAll()
 }
 
 // File is a file that is open for writing.

@@ -50,6 +50,8 @@ type Client struct {
 	// Stall is how long a server may send nothing before the attempt ends. It is 1 minute if it is
 	// 0.
 	Stall time.Duration
+	// Failed is called with the reason of each attempt that is repeated. It may be nil.
+	Failed func(error)
 }
 
 // Addresses knows where the artifacts of an update are. Those of some servers are valid for a
@@ -186,6 +188,9 @@ func (t *transfer) run(ctx context.Context) error {
 			if useless++; useless >= maxUseless {
 				return err
 			}
+		}
+		if t.Failed != nil {
+			t.Failed(fmt.Errorf("download of %s: %w; it is continued", t.artifact.Filename, err))
 		}
 		t.Pause(ctx, attempt)
 		if why.isAddress {

@@ -47,6 +47,7 @@ type bench struct {
 	refreshes int
 	done      []int64
 	pauses    []int
+	failures  []string
 }
 
 func newBench(t *testing.T, serve func(int, http.ResponseWriter, *http.Request)) *bench {
@@ -61,7 +62,7 @@ func newBench(t *testing.T, serve func(int, http.ResponseWriter, *http.Request))
 	}))
 	t.Cleanup(server.Close)
 	b.url = server.URL + "/file"
-	b.Client = &Client{Disk: disk.OS{}, HTTP: &http.Client{}, Pause: func(_ context.Context, attempt int) {
+	b.Client = &Client{Disk: disk.OS{}, HTTP: &http.Client{}, Failed: func(err error) { b.failures = append(b.failures, err.Error()) }, Pause: func(_ context.Context, attempt int) {
 		if b.pauses = append(b.pauses, attempt); len(b.pauses) > 30 {
 			t.Fatal("there is no end of attempts")
 		}
@@ -455,6 +456,9 @@ func TestPausesGrowUntilThereIsProgress(t *testing.T) {
 	}
 	if fmt.Sprint(b.pauses) != "[0 1 2 3 0 1]" {
 		t.Errorf("the pauses are those of the attempts %v", b.pauses)
+	}
+	if len(b.failures) != 6 || b.failures[0] != "download of file: unexpected EOF; it is continued" {
+		t.Errorf("the failures are %q", b.failures)
 	}
 }
 

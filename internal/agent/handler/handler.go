@@ -59,6 +59,8 @@ type Registry struct {
 	State string
 	// Disk is the disk that the built-in handlers write to.
 	Disk disk.FS
+	// SkipSync says that programs sync what they change themselves.
+	SkipSync bool
 }
 
 // typeName is what a type must look like, because it is a name of a file.

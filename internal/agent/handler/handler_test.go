@@ -37,7 +37,7 @@ func newDevice(t *testing.T) *device {
 	t.Helper()
 	root := t.TempDir()
 	d := &device{T: t, root: root}
-	d.registry = &Registry{Folder: filepath.Join(root, "handlers.d"), Roots: []string{filepath.Join(root, "opt")}, State: root, Disk: disk.OS{}, BuiltIn: map[string]string{"app": "bundle", "config": "file"}}
+	d.registry = &Registry{Folder: filepath.Join(root, "handlers.d"), Roots: []string{filepath.Join(root, "opt")}, State: root, Disk: &syncing{}, BuiltIn: map[string]string{"app": "bundle", "config": "file"}}
 	for _, folder := range []string{"handlers.d", "files", "work", "kept", "opt"} {
 		if err := os.MkdirAll(filepath.Join(root, folder), 0o755); err != nil {
 			t.Fatal(err)
@@ -132,6 +132,35 @@ grep -q '"version": "2"' "$GOSHAWK_MODULE"
 	}
 	if got := d.read("work/call"); got != "install os linux 2 1 7\n" {
 		t.Errorf("the call was %q", got)
+	}
+}
+
+// syncing counts the calls of SyncAll.
+type syncing struct {
+	disk.OS
+	calls int
+}
+
+func (s *syncing) SyncAll() { s.calls++ }
+
+func TestChangesOfAProgramAreSynced(t *testing.T) {
+	d := newDevice(t)
+	s := &syncing{}
+	d.registry.Disk = s
+	d.write("handlers.d/os", "#!/bin/sh\n[ $GOSHAWK_NAME != bad ]\n", 0o755)
+	for verb, want := range map[update.Verb]int{update.Check: 0, update.Download: 0, update.Install: 1, update.Remove: 1, update.Verify: 0, update.Commit: 1, update.Rollback: 1, update.Cleanup: 0} {
+		s.calls, d.registry.SkipSync = 0, false
+		d.must(module("os", "linux", "2"), verb)
+		if s.calls != want {
+			t.Errorf("%s: %d syncs, want %d", verb, s.calls, want)
+		}
+		d.registry.SkipSync = true
+		d.must(module("os", "linux", "2"), verb)
+		d.registry.SkipSync = false
+		_ = d.do(verb, module("os", "bad", "2"))
+		if s.calls != want {
+			t.Errorf("%s: %d syncs after a call without syncs and one that failed, want %d", verb, s.calls, want)
+		}
 	}
 }
 

@@ -85,6 +85,9 @@ func (p *program) Do(ctx context.Context, c Call, progress func(Line)) update.St
 	reading.Wait()
 	forgetGroup(p.registry.State)
 	if err == nil {
+		if !p.registry.SkipSync && changesSoftware(c.Verb) {
+			p.registry.Disk.SyncAll() // else a loss of power after this call could undo a part of it
+		}
 		return result
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == ExitMissing {
@@ -98,6 +101,17 @@ func (p *program) Do(ctx context.Context, c Call, progress func(Line)) update.St
 		result.Err += ": " + text
 	}
 	return result
+}
+
+// changesSoftware reports whether a call leaves something on the device that must be durable when
+// the agent has stored its end.
+func changesSoftware(verb update.Verb) bool {
+	switch verb {
+	case update.Install, update.Remove, update.Rollback, update.Commit:
+		return true
+	default:
+		return false
+	}
 }
 
 // environment returns what a handler reads about its call.

@@ -244,6 +244,19 @@ func (d *Disk) RemoveAll(name string) error {
 // Sync makes the content of a file, or the names in a folder, durable.
 func (d *Disk) Sync(name string) error { return d.operation(func() error { return d.sync(name) }) }
 
+// SyncAll makes everything durable that programs have written below the root.
+func (d *Disk) SyncAll() {
+	_ = d.operation(func() error {
+		d.must(filepath.WalkDir(d.root, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return d.sync(path)
+		}))
+		return nil
+	})
+}
+
 func (d *Disk) sync(name string) error {
 	n := d.at(name)
 	if n.isFolder {
