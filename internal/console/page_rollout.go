@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -184,7 +185,8 @@ func (v *rolloutView) WaitsFor() string {
 	if sentence == "" {
 		return "It waits for nothing."
 	}
-	return strings.ToUpper(sentence[:1]) + sentence[1:]
+	first, size := utf8.DecodeRuneInString(sentence)
+	return string(unicode.ToUpper(first)) + sentence[size:]
 }
 
 // Rule says in words what the conditions of a group require.

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/explain"
 	"github.com/goshawk-dev/goshawk/internal/testing/build"
 	"github.com/goshawk-dev/goshawk/internal/testing/states"
 )
@@ -212,6 +213,36 @@ func TestRolloutOfAViewerWithFewRights(t *testing.T) {
 	w.get("/rollouts/fleet/none").wantStatus(http.StatusNotFound).wantText("Rollout fleet/none does not exist")
 	w.rights.deny(Access{Resource: Rollouts})
 	w.get("/rollouts/fleet/sensors").wantStatus(http.StatusForbidden).wantNoText("Paused")
+}
+
+func TestRolloutThatCannotBeDecoded(t *testing.T) {
+	w := newWorld(t, objects.Rollout("broken", "", func(r *v1alpha1.Rollout) {
+		r.Unreadable = &v1alpha1.Unreadable{Message: "spec.update: " + hostile}
+	}))
+	w.get("/rollouts/fleet/broken").wantStatus(http.StatusOK).wantText("Needs correction", "The stored Rollout cannot be decoded", hostile, "No targets are planned yet", "a person who may change the manifest")
+	w.get("/").wantStatus(http.StatusOK).wantText("Correct the rollout", hostile)
+	w.get("/rollouts/fleet/broken/targets").wantStatus(http.StatusOK).wantText("No target of this rollout matches.")
+}
+
+func TestRolloutThatRemovesSoftware(t *testing.T) {
+	r := objects.Rollout("cleanup", "", func(r *v1alpha1.Rollout) {
+		r.Spec.Update.Remove = []v1alpha1.SoftwareReference{{Name: "app", Version: "1.2"}}
+		r.Status.ObservedGeneration, r.Status.State = r.Generation, v1alpha1.RolloutRunning
+		r.Status.Targets = &v1alpha1.Counts{Targets: 4, Succeeded: 2, Pending: 2}
+	})
+	w := newWorld(t, r)
+	w.get("/rollouts/fleet/cleanup").wantStatus(http.StatusOK).wantText("50 % of 4 targets done: removal of app 1.2")
+	r.Status.Targets = nil
+	w.get("/rollouts/fleet/cleanup?page=1").wantStatus(http.StatusOK).wantText("The rollout brings the removal of app 1.2 to all targets of the namespace.")
+}
+
+func TestSentenceOnTopStartsWithAnUpperCaseLetter(t *testing.T) {
+	for message, want := range map[string]string{"": "It waits for nothing.", "group a": "Group a", "état": "État", "\u202f": "\u202f"} {
+		v := &rolloutView{RolloutDetails: explain.RolloutDetails{Status: explain.Status{Message: message}}}
+		if got := v.WaitsFor(); got != want {
+			t.Errorf("%q: %q, want %q", message, got, want)
+		}
+	}
 }
 
 // A rollout with 500 groups opens at the page of the first group that has not ended.

@@ -50,8 +50,10 @@ type RolloutDetails struct {
 	Set      *ReportSet
 	Plan     *v1alpha1.PlanStatus
 	Approval *ReportApproval
-	// Origins are the objects of GitOps tools that apply the manifest.
+	// Origins are the objects of GitOps tools that apply the manifest, and Writers the programs
+	// that have written fields of it.
 	Origins []operation.Origin
+	Writers []Writer
 	// Decisions are what was decided and requested, the newest first.
 	Decisions []Decision
 }
@@ -74,7 +76,7 @@ func DetailsOf(w RolloutWorld) RolloutDetails {
 	r := w.Rollout
 	status := StatusOf(w.statusWorld())
 	d := RolloutDetails{Status: status, Urgency: UrgencyOf(r), Decision: DecisionFor(r, w.Now), Since: rollout.WaitingSince(r),
-		Spec: &r.Spec, Selection: selectionText(r.Spec.Selection), Plan: r.Status.Plan, Origins: operation.OriginsOf(r)}
+		Spec: &r.Spec, Selection: selectionText(r.Spec.Selection), Plan: r.Status.Plan, Origins: operation.OriginsOf(r), Writers: writersOf("Rollout "+r.Name, r)}
 	if d.Decision != nil {
 		d.Role = roleFor(d.Decision.Rights)
 	}
