@@ -170,10 +170,7 @@ func (s *compareCommand) compareWithPeers(ctx context.Context, name string) erro
 // peers returns at most --limit peers of a target, and which targets they are.
 func (s *compareCommand) peers(ctx context.Context, of *v1alpha1.Target) (peers []explain.Compared, are string, err error) {
 	isPeer, options := func(t *v1alpha1.Target) bool { return t.Spec.Type == of.Spec.Type }, []client.ListOption{client.InNamespace(of.Namespace)}
-	are = fmt.Sprintf("targets of type %s in namespace %s", of.Spec.Type, of.Namespace)
-	if of.Spec.Type == "" {
-		are = "targets without spec.type in namespace " + of.Namespace
-	}
+	are = explain.PeersWords(of)
 	switch {
 	case s.selector != "":
 		selector, err := labels.Parse(s.selector)

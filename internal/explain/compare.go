@@ -22,6 +22,14 @@ type Compared struct {
 	Inventory *v1alpha1.TargetInventory
 }
 
+// PeersWords says which targets are the peers of a target: those of its namespace and type.
+func PeersWords(t *v1alpha1.Target) string {
+	if t.Spec.Type == "" {
+		return "targets without spec.type in namespace " + t.Namespace
+	}
+	return fmt.Sprintf("targets of type %s in namespace %s", t.Spec.Type, t.Namespace)
+}
+
 // Difference is a fact that two targets do not share. An absent value is "".
 type Difference struct {
 	Fact  string `json:"fact"`

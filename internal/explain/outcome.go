@@ -98,11 +98,17 @@ func (o outcomes) of(s source) (*PlanOutcome, []PlanOverlap) {
 // outcomes lets every rollout start and open all its groups, and counts, by the rule of offers,
 // which updates each target gets.
 func (s *simulation) outcomes() (outcomes, error) {
-	x, at, err := s.opened()
+	all, _, _, err := s.outcomesOf(s.index.Targets(s.Namespace))
+	return all, err
+}
+
+// outcomesOf returns the outcomes for some targets of the namespace, with the index and the time
+// that they are computed from.
+func (s *simulation) outcomesOf(targets []*v1alpha1.Target) (outcomes, *fleet.Index, time.Time, error) {
+	x, at, err := s.opened(targets)
 	if err != nil {
-		return nil, err
+		return nil, nil, at, err
 	}
-	targets := x.Targets(s.Namespace)
 	parts := make([]outcomes, runtime.GOMAXPROCS(0))
 	var wait sync.WaitGroup
 	for i := range parts {
@@ -119,14 +125,14 @@ func (s *simulation) outcomes() (outcomes, error) {
 	for _, part := range parts[1:] {
 		all.merge(part)
 	}
-	return all, nil
+	return all, x, at, nil
 }
 
-// opened returns an index in which every rollout has started, those that have not in the order in
-// which they are expected to, and all groups are open; and a time after that.
-func (s *simulation) opened() (*fleet.Index, time.Time, error) {
+// opened returns an index with these targets, in which every rollout has started, those that have not
+// in the order in which they are expected to, and all groups are open; and a time after that.
+func (s *simulation) opened(targets []*v1alpha1.Target) (*fleet.Index, time.Time, error) {
 	objects := []client.Object{}
-	for _, t := range s.index.Targets(s.Namespace) {
+	for _, t := range targets {
 		objects = append(objects, t)
 		if i := s.index.InventoryObject(client.ObjectKeyFromObject(t)); i != nil {
 			objects = append(objects, i)

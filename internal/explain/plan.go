@@ -318,7 +318,6 @@ func settingsOf(spec *v1alpha1.RolloutSpec) []Setting {
 			out = append(out, Setting{field, fmt.Sprintf(format, args...)})
 		}
 	}
-	u := &spec.Update
 	if t := spec.TargetSelector; t != nil {
 		if q, err := query.Compile(v1alpha1.Selection{TargetSelector: t}, nil); err == nil {
 			add("targetSelector", q.String() != "", "%s", q)
@@ -330,15 +329,7 @@ func settingsOf(spec *v1alpha1.RolloutSpec) []Setting {
 	if spec.StartAt != nil {
 		add("startAt", true, "%s", stamp(spec.StartAt.Time))
 	}
-	add("update.type", u.Type != "" && u.Type != v1alpha1.UpdateTypeForced, "%s", u.Type)
-	add("update.confirmationRequired", u.ConfirmationRequired, "true")
-	add("update.superseding", u.Superseding == v1alpha1.SupersedingQueue, "Queue")
-	if u.StartDeadlineSeconds != nil {
-		add("update.startDeadlineSeconds", true, "%d (%s)", *u.StartDeadlineSeconds, cmp.Or(u.StartDeadlineAction, v1alpha1.DeadlineActionFail))
-	}
-	if u.Retries != nil {
-		add("update.retries", true, "%d", u.Retries.Limit)
-	}
+	out = append(out, updateSettings(&spec.Update)...)
 	add("minimumReports", spec.MinimumReports > 0, "%d", spec.MinimumReports)
 	if b := spec.ErrorBudget; b != nil {
 		var parts []string
@@ -359,6 +350,26 @@ func settingsOf(spec *v1alpha1.RolloutSpec) []Setting {
 			value += ", until " + stamp(d.Until.Time)
 		}
 		add("dynamic", true, "%s", value)
+	}
+	return out
+}
+
+// updateSettings returns the fields of an update that are not the default.
+func updateSettings(u *v1alpha1.Update) []Setting {
+	var out []Setting
+	add := func(field string, is bool, format string, args ...any) {
+		if is {
+			out = append(out, Setting{field, fmt.Sprintf(format, args...)})
+		}
+	}
+	add("update.type", u.Type != "" && u.Type != v1alpha1.UpdateTypeForced, "%s", u.Type)
+	add("update.confirmationRequired", u.ConfirmationRequired, "true")
+	add("update.superseding", u.Superseding == v1alpha1.SupersedingQueue, "Queue")
+	if u.StartDeadlineSeconds != nil {
+		add("update.startDeadlineSeconds", true, "%d (%s)", *u.StartDeadlineSeconds, cmp.Or(u.StartDeadlineAction, v1alpha1.DeadlineActionFail))
+	}
+	if u.Retries != nil {
+		add("update.retries", true, "%d", u.Retries.Limit)
 	}
 	return out
 }

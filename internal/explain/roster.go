@@ -54,6 +54,8 @@ type TargetQuery struct {
 	Problems []fleetcounts.Problem
 	// Labels of the targets. nil: any.
 	Labels labels.Selector
+	// Type is spec.type of the targets. nil: any; empty: none.
+	Type *string
 	// Text is a part of the name, the controllerID, the name for people, the type or an address, in
 	// lower or upper case.
 	Text string
@@ -327,11 +329,15 @@ func keyOfQuery(q *TargetQuery, hashes map[string]string) string {
 	if q.Labels != nil {
 		selector = q.Labels.String()
 	}
+	targetType := "any"
+	if q.Type != nil {
+		targetType = "is " + *q.Type
+	}
 	var contents []string
 	for _, namespace := range slices.Sorted(maps.Keys(hashes)) {
 		contents = append(contents, namespace, hashes[namespace])
 	}
-	return fmt.Sprintf("%q %t %q %q %v %d %q %q %q", q.Namespaces, q.Namespaces == nil, q.Set, q.Use, q.Statuses, maskOf(q.Problems), selector, textOf(q), contents)
+	return fmt.Sprintf("%q %t %q %q %v %d %q %q %q %q", q.Namespaces, q.Namespaces == nil, q.Set, q.Use, q.Statuses, maskOf(q.Problems), selector, targetType, textOf(q), contents)
 }
 
 func textOf(q *TargetQuery) string { return strings.ToLower(strings.TrimSpace(q.Text)) }
@@ -351,11 +357,13 @@ func namespaceMatcher(q *TargetQuery) func(string) bool {
 func matcher(q *TargetQuery, hashes map[string]string) func(*row) bool {
 	inNamespace, text, problems := namespaceMatcher(q), textOf(q), maskOf(q.Problems)
 	set, use, statuses, selector := q.Set, q.Use, slices.Clone(q.Statuses), q.Labels
+	targetType := q.Type
 	return func(w *row) bool {
 		t := w.target
 		switch {
 		case w.problems&problems != problems,
 			len(statuses) > 0 && !slices.Contains(statuses, fleetcounts.StatusOf(t)),
+			targetType != nil && *targetType != t.Spec.Type,
 			text != "" && !strings.Contains(w.text, text),
 			set != "" && !usesSet(t, set, use, hashes[t.Namespace]),
 			selector != nil && !selector.Matches(labels.Set(t.Labels)):
@@ -375,11 +383,29 @@ func usesSet(t *v1alpha1.Target, set string, use Use, hash string) bool {
 	case UseAssigned:
 		return t.Spec.Assignment != nil && t.Spec.Assignment.DistributionSet == set
 	case UseInstalled:
-		if i := t.Status.Installed; hash != "" && i != nil && i.ContentHash != "" {
-			return i.ContentHash == hash
+		i := t.Status.Installed
+		if i == nil || i.ContentHash != "" {
+			return i != nil && i.ContentHash == hash
 		}
+		return i.DistributionSet == set
 	case UseNamed:
 	}
 	name := fleetcounts.Installed(t)
 	return name == set || set == NoSet && name == ""
+}
+
+// Peers returns up to limit targets that are like a target: those of its namespace with the same
+// spec.type, the first by name.
+func (r *Roster) Peers(t *v1alpha1.Target, limit int) []Compared {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refresh()
+	s := r.query(&TargetQuery{Namespaces: []string{t.Namespace}, Type: new(t.Spec.Type)})
+	var peers []Compared
+	for _, i := range s.from(0, limit+1) {
+		if peer := r.rows[i].target; peer.Name != t.Name && len(peers) < limit {
+			peers = append(peers, Compared{peer, r.index.InventoryObject(keyOf(peer))})
+		}
+	}
+	return peers
 }

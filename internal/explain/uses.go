@@ -12,13 +12,42 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 )
 
-// Uses says which targets have an open action of a set or an assignment of it, and how the updates
+// Uses says which targets run a set, have an open action or an assignment of it, and how the updates
 // of auto-assignments failed. It is shared: do not change it.
 type Uses struct {
+	installed         map[content]*Installed
 	started, assigned map[types.NamespacedName]int
 	failures          map[types.UID]*Failures
+}
+
+// content identifies what a target runs: by its hash or, without one, by the name of the set.
+type content struct{ namespace, hash, name string }
+
+// Installed counts the targets that run a set.
+type Installed struct {
+	Targets int `json:"targets"`
+	// Statuses has a count for each of UpdateStatuses, and Problems one for each of
+	// fleetcounts.Problems, in their order. A target counts for each of its problems.
+	Statuses [5]int                         `json:"statuses"`
+	Problems [len(fleetcounts.Problems)]int `json:"problems"`
+}
+
+// UpdateStatuses are all values of status.updateStatus of a target.
+var UpdateStatuses = [5]v1alpha1.UpdateStatus{v1alpha1.UpdateStatusUnknown, v1alpha1.UpdateStatusRegistered, v1alpha1.UpdateStatusPending, v1alpha1.UpdateStatusInSync, v1alpha1.UpdateStatusError}
+
+func (n *Installed) add(w *row) {
+	n.Targets++
+	if i := slices.Index(UpdateStatuses[:], fleetcounts.StatusOf(w.target)); i >= 0 {
+		n.Statuses[i]++
+	}
+	for i := range n.Problems {
+		if w.problems&(1<<i) != 0 {
+			n.Problems[i]++
+		}
+	}
 }
 
 // Failures are the failed updates of one source, by kind of failure.
@@ -54,9 +83,15 @@ func (r *Roster) Uses() *Uses {
 }
 
 func usesOf(rows []row) *Uses {
-	u := &Uses{started: map[types.NamespacedName]int{}, assigned: map[types.NamespacedName]int{}, failures: map[types.UID]*Failures{}}
+	u := &Uses{installed: map[content]*Installed{}, started: map[types.NamespacedName]int{}, assigned: map[types.NamespacedName]int{}, failures: map[types.UID]*Failures{}}
 	for i := range rows {
 		t := rows[i].target
+		if key := contentOf(t.Namespace, t.Status.Installed); key.hash != "" || key.name != "" {
+			if u.installed[key] == nil {
+				u.installed[key] = &Installed{}
+			}
+			u.installed[key].add(&rows[i])
+		}
 		if a := action.Open(&t.Status); a != nil && a.DistributionSet != "" {
 			u.started[types.NamespacedName{Namespace: t.Namespace, Name: a.DistributionSet}]++
 		}
@@ -71,6 +106,16 @@ func usesOf(rows []row) *Uses {
 		})
 	}
 	return u
+}
+
+func contentOf(namespace string, i *v1alpha1.InstalledSet) content {
+	switch {
+	case i == nil:
+		return content{}
+	case i.ContentHash != "":
+		return content{namespace: namespace, hash: i.ContentHash}
+	}
+	return content{namespace: namespace, name: i.DistributionSet}
 }
 
 // noteFailures counts the newest action of each auto-assignment, if it failed.
@@ -104,6 +149,26 @@ func (f *Failures) note(kind action.Failure, target string) {
 	if len(k.Examples) < maxExamples {
 		k.Examples = append(k.Examples, target)
 	}
+}
+
+// Installed returns the counts of the targets that run the content of a set, as UseInstalled of a
+// query selects them.
+func (u *Uses) Installed(set *v1alpha1.DistributionSet) Installed {
+	var sum Installed
+	for _, key := range []content{{set.Namespace, set.Status.ContentHash, ""}, {set.Namespace, "", set.Name}} {
+		n := u.installed[key]
+		if n == nil || key.hash == "" && key.name == "" {
+			continue
+		}
+		sum.Targets += n.Targets
+		for i := range n.Statuses {
+			sum.Statuses[i] += n.Statuses[i]
+		}
+		for i := range n.Problems {
+			sum.Problems[i] += n.Problems[i]
+		}
+	}
+	return sum
 }
 
 // Started returns the number of targets with an open action of a set.

@@ -63,3 +63,17 @@ func listed[T client.Object](x *Index, objects map[types.NamespacedName]T) []T {
 func byNamespace[T client.Object](a, b T) int {
 	return cmp.Or(compareNames(a.GetNamespace(), b.GetNamespace()), compareNames(a.GetName(), b.GetName()))
 }
+
+// DistributionSets returns the sets of a namespace, sorted by name.
+func (x *Index) DistributionSets(namespace string) []*v1alpha1.DistributionSet {
+	return inNamespace(x.AllSets(), namespace)
+}
+
+// Modules returns the modules of a namespace, sorted by name.
+func (x *Index) Modules(namespace string) []*v1alpha1.SoftwareModule {
+	return inNamespace(x.AllModules(), namespace)
+}
+
+func inNamespace[T client.Object](sorted []T, namespace string) []T {
+	return slices.DeleteFunc(sorted, func(o T) bool { return o.GetNamespace() != namespace })
+}

@@ -83,7 +83,7 @@ func changeOfAutoAssignment(a *v1alpha1.AutoAssignment, operation string, wanted
 	case present == wanted:
 		return nil, &Refusal{operation, object, fmt.Sprintf("spec.state is %s already", wanted), ""}
 	}
-	c := &Change{Operation: operation, Kind: "AutoAssignment", Namespace: a.Namespace, Name: a.Name, State: string(cmp.Or(a.Status.State, v1alpha1.AutoAssignmentReady)), Targets: unserved(a)}
+	c := &Change{Operation: operation, Kind: "AutoAssignment", Namespace: a.Namespace, Name: a.Name, State: string(cmp.Or(a.Status.State, v1alpha1.AutoAssignmentReady)), Targets: Unserved(a)}
 	c.set("spec.state", orNil(a.Spec.State), string(wanted))
 	c.needs(patchRight(autoAssignments, a.Name, roleEditor))
 	return c, nil
@@ -97,9 +97,9 @@ func AutoTargets(a *v1alpha1.AutoAssignment) v1alpha1.AutoAssignmentTargets {
 	return *a.Status.Targets
 }
 
-// unserved returns how many targets an auto-assignment selects that have no action of it. Some of
+// Unserved returns how many targets an auto-assignment selects that have no action of it. Some of
 // them may have had the set before, and get no offer.
-func unserved(a *v1alpha1.AutoAssignment) int32 {
+func Unserved(a *v1alpha1.AutoAssignment) int32 {
 	n := AutoTargets(a)
 	return max(0, n.Matched-n.Started-n.Succeeded-n.Failed)
 }
