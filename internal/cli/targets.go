@@ -25,12 +25,10 @@ import (
 const Name = "name"
 
 // updateStatuses are the values of --status.
-var updateStatuses = func() (names []string) {
-	for _, s := range explain.UpdateStatuses {
-		names = append(names, string(s))
-	}
-	return names
-}()
+var updateStatuses = []string{
+	string(v1alpha1.UpdateStatusUnknown), string(v1alpha1.UpdateStatusRegistered), string(v1alpha1.UpdateStatusPending),
+	string(v1alpha1.UpdateStatusInSync), string(v1alpha1.UpdateStatusError),
+}
 
 // targetsCommand is `kubectl goshawk targets`.
 type targetsCommand struct {

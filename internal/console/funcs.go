@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
+	"github.com/goshawk-dev/goshawk/internal/explain"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
@@ -43,6 +45,13 @@ var funcs = template.FuncMap{
 	"notStarted": func(c v1alpha1.Counts) int32 { return c.Scheduled + c.Pending },
 	// actions returns the actions of an object, for the template of the same name.
 	"actions": actionsOf,
+	// bytes returns a size with its unit.
+	"bytes": bytesOf,
+	// reachBadge returns the badge of an update of a target.
+	"reachBadge": badgeOfReach,
+	// setState returns the state of a set for people.
+	"setState": func(s any) string { return setStateWords[explain.SetState(fmt.Sprint(s))] },
+	"autoBar":  barOfAuto,
 }
 
 func toInt(n any) int {
@@ -141,6 +150,14 @@ var tones = map[string]string{
 	string(v1alpha1.RolloutCreating): "calm", string(v1alpha1.RolloutReady): "calm", string(v1alpha1.RolloutStarting): "busy",
 	string(v1alpha1.RolloutWaitingForApproval): "warn", string(v1alpha1.RolloutRunning): "busy", string(v1alpha1.RolloutPaused): "warn",
 	string(v1alpha1.RolloutStopping): "warn", string(v1alpha1.RolloutStopped): "calm", string(v1alpha1.RolloutFinished): "good",
+	// Targets.
+	string(v1alpha1.UpdateStatusUnknown): "calm", string(v1alpha1.UpdateStatusRegistered): "calm", string(v1alpha1.UpdateStatusPending): "busy",
+	string(v1alpha1.UpdateStatusInSync): "good", string(v1alpha1.UpdateStatusError): "bad",
+	// Actions.
+	string(v1alpha1.ActionWaitingForConfirmation): "warn", string(v1alpha1.ActionRetrieved): "busy", string(v1alpha1.ActionDownloading): "busy", string(v1alpha1.ActionDownloaded): "busy",
+	string(v1alpha1.ActionInstalling): "busy", string(v1alpha1.ActionRemoving): "busy", string(v1alpha1.ActionCanceling): "warn", string(v1alpha1.ActionCanceled): "calm",
+	// Sets, as setStateWords has them.
+	"valid": "good", "not ready": "warn", "invalidated": "bad",
 }
 
 var signs = map[string]string{"good": "✓", "bad": "✕", "warn": "!", "busy": "›", "calm": "·"}
@@ -239,4 +256,54 @@ const leastWidth = 1.5
 var rolloutStates = []string{
 	string(v1alpha1.RolloutCreating), string(v1alpha1.RolloutWaitingForApproval), string(v1alpha1.RolloutReady), string(v1alpha1.RolloutStarting), string(v1alpha1.RolloutRunning),
 	string(v1alpha1.RolloutPaused), string(v1alpha1.RolloutStopping), string(v1alpha1.RolloutStopped), string(v1alpha1.RolloutFinished),
+}
+
+// setStateWords are the states of sets for people.
+var setStateWords = map[explain.SetState]string{explain.SetValid: "valid", explain.SetNotReady: "not ready", explain.SetInvalidated: "invalidated"}
+
+// bytesOf returns a size with its unit.
+func bytesOf(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	size, unit := float64(n), 0
+	for size >= 1024 && unit < len(units)-1 {
+		size, unit = size/1024, unit+1
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", size, units[unit])
+}
+
+// badgeOfReach returns the badge of an update that reaches a target.
+func badgeOfReach(r explain.Reach) Badge {
+	switch code := eligibility.Code(r.Code); {
+	case r.Offered:
+		return badgeOf("offered now", "busy")
+	case code == "":
+		return badgeOf("waits", "calm")
+	case code == eligibility.CodeDone, code == eligibility.CodeAlreadyThere:
+		return badgeOf(wordsOf(r.Code), "good")
+	case code == eligibility.CodeFailed, code == eligibility.CodeDeadlinePassed, code == eligibility.CodeSetInvalid:
+		return badgeOf(wordsOf(r.Code), "bad")
+	case r.Final:
+		return badgeOf(wordsOf(r.Code), "calm")
+	}
+	return badgeOf(wordsOf(r.Code), "warn")
+}
+
+// wordsOf returns a code as words: "GroupNotOpen" is "group not open".
+func wordsOf(code string) string {
+	var b strings.Builder
+	for i, c := range code {
+		if i > 0 && c >= 'A' && c <= 'Z' {
+			b.WriteByte(' ')
+		}
+		b.WriteString(strings.ToLower(string(c)))
+	}
+	return b.String()
+}
+
+// barOfAuto returns the counts of an auto-assignment as a bar.
+func barOfAuto(n v1alpha1.AutoAssignmentTargets, waiting int32) Bar {
+	return barOf(v1alpha1.Counts{Targets: n.Matched, Succeeded: n.Succeeded, Failed: n.Failed, InProgress: n.Started, Scheduled: waiting})
 }

@@ -51,5 +51,12 @@ func pages() []*page {
 		rolloutsPage,
 		rolloutPage,
 		membersPage,
+		setsPage,
+		setPage,
+		targetsPage,
+		targetPage,
+		autoAssignmentsPage,
+		autoAssignmentPage,
+		overlapsPage,
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goshawk-dev/goshawk/internal/explain"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
 
@@ -22,9 +23,13 @@ const rowsPerPage = 50
 // request is what a page is made from.
 type request struct {
 	// index has the objects. They must not be changed.
-	index  *fleet.Index
-	source Source
-	now    time.Time
+	index *fleet.Index
+	// roster lists the targets of the index.
+	roster *explain.Roster
+	// overlaps has the overlaps of namespaces.
+	overlaps *overlapCache
+	source   Source
+	now      time.Time
 	// viewer is nil unless the page is personal: other pages are shared between all viewers who may
 	// see the same.
 	viewer *Viewer

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/goshawk-dev/goshawk/internal/explain"
 )
 
 const (
@@ -58,6 +60,9 @@ type Server struct {
 	// instance differs for each start of a server, so that a page notices a restart.
 	instance string
 	handler  http.Handler
+	// roster lists the targets.
+	roster   *explain.Roster
+	overlaps *overlapCache
 	render   *renderer
 	hub      *hub
 	cache    *pageCache
@@ -72,6 +77,8 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, pages: append(pages(), actionPages()...), instance: rand.Text(), render: newRenderer(), hub: newHub(), cache: newPageCache(), heartbeat: heartbeatInterval}
 	o.Source.Watch(s.hub.note)
+	s.roster, s.overlaps = explain.NewRoster(o.Source.Index()), newOverlapCache(o.Source.Index(), o.Now)
+	o.Source.Index().Watch(s.roster.Note)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /static/", serveStatic)
 	mux.HandleFunc("GET /events", s.serveEvents)
@@ -140,7 +147,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request, p *page) {
 		return
 	}
 	defer s.recover(w, r, viewer)
-	asked := &request{index: s.o.Source.Index(), source: s.o.Source, now: s.o.Now(), viewer: viewer, url: r.URL, http: r}
+	asked := &request{index: s.o.Source.Index(), roster: s.roster, overlaps: s.overlaps, source: s.o.Source, now: s.o.Now(), viewer: viewer, url: r.URL, http: r}
 	if strings.HasPrefix(p.pattern, "POST ") {
 		if err := readForm(w, asked); err != nil {
 			s.serveProblem(w, r, viewer, problemOf(err))

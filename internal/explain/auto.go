@@ -54,8 +54,8 @@ func SummaryOfAuto(a *v1alpha1.AutoAssignment) AutoSummary {
 // AutoDetail is everything about one auto-assignment.
 type AutoDetail struct {
 	AutoSummary
-	// Waiting is the number of selected targets that have no action of it. Some of them may have had
-	// the set before, and get no offer.
+	// Waiting is the number of selected targets that have no action of it. Some of them may have
+	// had the set before, and get no offer.
 	Waiting int32 `json:"waiting"`
 	// Selector and Expression are the selection. Both are empty if it selects all targets.
 	Selector   string `json:"selector,omitempty"`

@@ -98,16 +98,10 @@ func (o outcomes) of(s source) (*PlanOutcome, []PlanOverlap) {
 // outcomes lets every rollout start and open all its groups, and counts, by the rule of offers,
 // which updates each target gets.
 func (s *simulation) outcomes() (outcomes, error) {
-	all, _, _, err := s.outcomesOf(s.index.Targets(s.Namespace))
-	return all, err
-}
-
-// outcomesOf returns the outcomes for some targets of the namespace, with the index and the time
-// that they are computed from.
-func (s *simulation) outcomesOf(targets []*v1alpha1.Target) (outcomes, *fleet.Index, time.Time, error) {
+	targets := s.index.Targets(s.Namespace)
 	x, at, err := s.opened(targets)
 	if err != nil {
-		return nil, nil, at, err
+		return nil, err
 	}
 	parts := make([]outcomes, runtime.GOMAXPROCS(0))
 	var wait sync.WaitGroup
@@ -125,11 +119,11 @@ func (s *simulation) outcomesOf(targets []*v1alpha1.Target) (outcomes, *fleet.In
 	for _, part := range parts[1:] {
 		all.merge(part)
 	}
-	return all, x, at, nil
+	return all, nil
 }
 
-// opened returns an index with these targets, in which every rollout has started, those that have not
-// in the order in which they are expected to, and all groups are open; and a time after that.
+// opened returns an index with these targets, in which every rollout has started, those that have
+// not in the order in which they are expected to, and all groups are open; and a time after that.
 func (s *simulation) opened(targets []*v1alpha1.Target) (*fleet.Index, time.Time, error) {
 	objects := []client.Object{}
 	for _, t := range targets {

@@ -6,13 +6,16 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/offer"
 	"github.com/goshawk-dev/goshawk/internal/rollout"
@@ -21,8 +24,7 @@ import (
 )
 
 // Overlaps are the rollouts, auto-assignments and assignments of a namespace that want different
-// updates on the same targets, if every rollout starts and opens all its groups, and paused ones go
-// on. Those that have ended are left out.
+// updates on the same targets. Those that have ended are left out.
 type Overlaps struct {
 	Namespace string `json:"namespace"`
 	// Pairs that share targets, those that share most first.
@@ -31,15 +33,16 @@ type Overlaps struct {
 	NotPlanned []string `json:"notPlanned,omitempty"`
 }
 
-// OverlapPair is what two sources of updates share.
+// OverlapPair is what two sources of updates share, and which of the two wins if both have started,
+// opened all their groups and are not paused. Other sources do not count.
 type OverlapPair struct {
 	Namespace string `json:"namespace"`
 	// First is the source that wins on more of the shared targets.
 	First  OverlapSource `json:"first"`
 	Second OverlapSource `json:"second"`
-	// Targets is the number of shared targets. On FirstOnly of them only the first source brings its
-	// update from now on, on SecondOnly only the second one, on Both both do, one after the other, and
-	// on the rest neither does: they have had their update, or never get it.
+	// Targets is the number of shared targets. On FirstOnly of them only the first source brings
+	// its update from now on, on SecondOnly only the second one, and on Both both do, one after the
+	// other. On the rest neither does: the target has had the update, or never gets it.
 	Targets    int `json:"targets"`
 	FirstOnly  int `json:"firstOnly"`
 	SecondOnly int `json:"secondOnly"`
@@ -50,9 +53,6 @@ type OverlapPair struct {
 	// Examples are the names of up to 3 shared targets.
 	Examples []string `json:"examples"`
 }
-
-// Neither is the number of shared targets on which neither source brings its update.
-func (p *OverlapPair) Neither() int { return p.Targets - p.FirstOnly - p.SecondOnly - p.Both }
 
 // OverlapSource is a rollout, an auto-assignment, or all assignments of single targets.
 type OverlapSource struct {
@@ -92,18 +92,12 @@ func OverlapsOf(x *fleet.Index, namespace string, now time.Time) (*Overlaps, err
 	for _, m := range x.Modules(namespace) {
 		s.content = append(s.content, m)
 	}
-	all, opened, at, err := s.outcomesOf(shared)
+	opened, at, err := s.opened(shared)
 	if err != nil {
 		return nil, err
 	}
-	for first := range all {
-		for second := range all[first].overlaps {
-			wins, loses := all[first].overlaps[second].Wins, all[first].overlaps[second].Loses
-			isFirst := wins > loses || wins == loses && comparePair(first, second) < 0
-			if isFirst && !hasEnded(x, namespace, first) && !hasEnded(x, namespace, second) {
-				out.Pairs = append(out.Pairs, pairOf(all, opened, x, namespace, first, second, at))
-			}
-		}
+	for key, count := range countPairs(opened, shared, at) {
+		out.Pairs = append(out.Pairs, pairOf(opened, x, namespace, key, count, at))
 	}
 	slices.SortFunc(out.Pairs, func(a, b OverlapPair) int {
 		return cmp.Or(cmp.Compare(b.Targets, a.Targets), compareSources(&a.First, &b.First), compareSources(&a.Second, &b.Second))
@@ -123,13 +117,106 @@ func isLive(r *v1alpha1.Rollout) bool {
 	return !rollout.IsOver(r) && !rollout.IsStopped(r) && r.DeletionTimestamp.IsZero() && r.Unreadable == nil
 }
 
-// hasEnded reports whether a source offers nothing any more.
-func hasEnded(x *fleet.Index, namespace string, s source) bool {
-	if s.kind != v1alpha1.SourceAutoAssignment {
-		return false
+// sourcePair are two sources, in the order of comparePair.
+type sourcePair struct{ first, second source }
+
+// pairCount counts the targets that two sources share. examples has targets on which the first, the
+// second, both or neither bring their update.
+type pairCount struct {
+	targets, first, second, both int
+	examples                     [4][]string
+}
+
+// Places of examples.
+const (
+	byFirst = iota
+	bySecond
+	byBoth
+	byNeither
+)
+
+// countPairs compares the sources that reach a target two by two.
+func countPairs(opened *fleet.Index, targets []*v1alpha1.Target, at time.Time) map[sourcePair]*pairCount {
+	parts := make([]map[sourcePair]*pairCount, runtime.GOMAXPROCS(0))
+	var wait sync.WaitGroup
+	for i := range parts {
+		from, to := len(targets)*i/len(parts), len(targets)*(i+1)/len(parts)
+		wait.Go(func() {
+			parts[i] = map[sourcePair]*pairCount{}
+			for _, t := range targets[from:to] {
+				comparePairs(parts[i], opened.World(t, at))
+			}
+		})
 	}
-	a := x.AutoAssignment(types.NamespacedName{Namespace: namespace, Name: s.name})
-	return a == nil || a.Status.State == v1alpha1.AutoAssignmentStopped || !a.DeletionTimestamp.IsZero()
+	wait.Wait()
+	for _, part := range parts[1:] {
+		for key, count := range part {
+			if parts[0][key] == nil {
+				parts[0][key] = &pairCount{}
+			}
+			parts[0][key].merge(count)
+		}
+	}
+	return parts[0]
+}
+
+func (c *pairCount) merge(other *pairCount) {
+	c.targets, c.first, c.second, c.both = c.targets+other.targets, c.first+other.first, c.second+other.second, c.both+other.both
+	for i := range c.examples {
+		c.examples[i] = firstNames(c.examples[i], other.examples[i])
+	}
+}
+
+// comparePairs adds the pairs of intents of one target.
+func comparePairs(counts map[sourcePair]*pairCount, w offer.World) {
+	intents := slices.DeleteFunc(slices.Clone(w.Intents), func(in *eligibility.Intent) bool {
+		return in.Source.Kind == v1alpha1.SourceAutoAssignment && in.Stopped
+	})
+	for i, a := range intents {
+		for _, b := range intents[i+1:] {
+			if eligibility.IsSameSubject(&a.Update, &b.Update) {
+				continue
+			}
+			w.Intents = []*eligibility.Intent{a, b}
+			key := sourcePair{sourceOfIntent(a), sourceOfIntent(b)}
+			if comparePair(key.first, key.second) > 0 {
+				key = sourcePair{key.second, key.first}
+			}
+			if counts[key] == nil {
+				counts[key] = &pairCount{}
+			}
+			counts[key].add(key, w)
+		}
+	}
+}
+
+func (c *pairCount) add(key sourcePair, w offer.World) {
+	c.targets++
+	first, second := false, false
+	for _, v := range offer.Rank(w) {
+		is, _ := gets(&v)
+		first = first || is && sourceFor(&v) == key.first
+		second = second || is && sourceFor(&v) == key.second
+	}
+	place := byNeither
+	switch {
+	case first && second:
+		c.both++
+		place = byBoth
+	case first:
+		c.first++
+		place = byFirst
+	case second:
+		c.second++
+		place = bySecond
+	}
+	if len(c.examples[place]) < maxExamples {
+		c.examples[place] = append(c.examples[place], w.Target.Name)
+	}
+}
+
+func sourceOfIntent(in *eligibility.Intent) source {
+	return sourceFor(&offer.Verdict{Intent: in})
 }
 
 // sharedTargets returns the targets that several sources reach, sorted by name.
@@ -153,17 +240,22 @@ func sharedTargets(x *fleet.Index, namespace string) []*v1alpha1.Target {
 	return shared
 }
 
-// pairOf returns what two sources share, of which the first one wins on more targets.
-func pairOf(all outcomes, opened, x *fleet.Index, namespace string, first, second source, at time.Time) OverlapPair {
-	o := all[first].overlaps[second]
+// pairOf returns what two sources share.
+func pairOf(opened, x *fleet.Index, namespace string, key sourcePair, c *pairCount, at time.Time) OverlapPair {
+	if c.second > c.first {
+		key = sourcePair{key.second, key.first}
+		c = &pairCount{c.targets, c.second, c.first, c.both, [4][]string{c.examples[bySecond], c.examples[byFirst], c.examples[byBoth], c.examples[byNeither]}}
+	}
 	p := OverlapPair{
-		Namespace: namespace, First: overlapSource(x, namespace, first), Second: overlapSource(x, namespace, second),
-		Targets: o.Targets, FirstOnly: o.Wins, SecondOnly: o.Loses, Both: o.Both, Examples: o.Examples,
+		Namespace: namespace, First: overlapSource(x, namespace, key.first), Second: overlapSource(x, namespace, key.second),
+		Targets: c.targets, FirstOnly: c.first, SecondOnly: c.second, Both: c.both,
 	}
-	if lost := all[second].losses[first]; len(lost) > 0 {
-		p.Examples = lost
+	for _, place := range []int{byFirst, byBoth, bySecond, byNeither} {
+		if p.Examples = c.examples[place]; len(p.Examples) > 0 {
+			break
+		}
 	}
-	p.Outcome, p.Why = overlapWords(&p), whyOverlap(opened, &p, at)
+	p.Outcome, p.Why = overlapWords(&p), whyOverlap(opened, &p, key, at)
 	return p
 }
 
@@ -201,8 +293,8 @@ func overlapWords(p *OverlapPair) string {
 	if p.Both > 0 {
 		parts = append(parts, fmt.Sprintf("%s get both updates, one after the other", all(p.Both)))
 	}
-	if n := p.Neither(); n > 0 {
-		parts = append(parts, fmt.Sprintf("%s get neither any more: they have had their update, or never get it", all(n)))
+	if n := p.Targets - p.FirstOnly - p.SecondOnly - p.Both; n > 0 {
+		parts = append(parts, fmt.Sprintf("neither changes anything on %s: they have had their update, or never get it", all(n)))
 	}
 	outcome := strings.Join(parts, "; ")
 	return strings.ToUpper(outcome[:1]) + outcome[1:] + "."
@@ -210,26 +302,35 @@ func overlapWords(p *OverlapPair) string {
 
 // whyOverlap returns the reason of the outcome on the first example: why the source that does not
 // win there brings nothing or waits.
-func whyOverlap(opened *fleet.Index, p *OverlapPair, at time.Time) string {
-	if len(p.Examples) == 0 {
-		return ""
-	}
+func whyOverlap(opened *fleet.Index, p *OverlapPair, key sourcePair, at time.Time) string {
 	t := opened.Target(types.NamespacedName{Namespace: p.Namespace, Name: p.Examples[0]})
-	if t == nil {
-		return ""
-	}
+	w := opened.World(t, at)
+	w.Intents = slices.DeleteFunc(w.Intents, func(in *eligibility.Intent) bool {
+		s := sourceOfIntent(in)
+		return s != key.first && s != key.second
+	})
 	reason := ""
-	for _, v := range offer.Judge(opened.World(t, at)) {
-		s := sourceFor(&v)
-		if s != (source{p.First.Kind, p.First.Name}) && s != (source{p.Second.Kind, p.Second.Name}) {
-			continue
-		}
-		if is, _ := gets(&v); v.Reason.Message != "" && (!is || reason == "") {
+	for _, v := range offer.Judge(w) {
+		is, _ := gets(&v)
+		if v.Reason.Message != "" && (!is || reason == "") {
 			reason = v.Reason.Message
-			if !is {
-				break
-			}
+		}
+		if !is {
+			break
 		}
 	}
 	return reason
+}
+
+// With returns the pairs that a source is one of.
+func (o *Overlaps) With(kind v1alpha1.SourceKind, name string) []OverlapPair {
+	var pairs []OverlapPair
+	for _, p := range o.Pairs {
+		for _, s := range []OverlapSource{p.First, p.Second} {
+			if s.Kind == kind && s.Name == name {
+				pairs = append(pairs, p)
+			}
+		}
+	}
+	return pairs
 }

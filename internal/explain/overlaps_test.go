@@ -116,6 +116,16 @@ func TestOverlaps(t *testing.T) {
 			w.rollout("old", "firmware-1", 10, 9)
 			w.rollout("new", "firmware-2", 4, 1, queued)
 		}, []string{"4: All shared targets get both updates, one after the other."}, ""},
+		"two rollouts of the same set": {func(w *overlapWorld) {
+			w.rollout("old", "firmware-1", 10, 9)
+			w.rollout("new", "firmware-1", 4, 1)
+		}, nil, ""},
+		"a rollout that waits for a person": {func(w *overlapWorld) {
+			w.rollout("old", "firmware-1", 10, 9)
+			w.rollout("new", "firmware-2", 4, 1, func(r *v1alpha1.Rollout) {
+				r.Status.State, r.Status.StartedAt = v1alpha1.RolloutWaitingForApproval, nil
+			})
+		}, []string{"4: Rollout new wins on all shared targets."}, "the newer rollout new (group group-1) replaces rollout old (group group-1)"},
 		"a stopped rollout is left out": {func(w *overlapWorld) {
 			w.rollout("old", "firmware-1", 10, 9)
 			w.rollout("new", "firmware-2", 4, 1, func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopped })
@@ -141,12 +151,21 @@ func TestOverlaps(t *testing.T) {
 				}
 			}
 		}, []string{"1: The assignment of the target wins on all shared targets."}, "the newer spec.assignment replaces rollout all (group group-1)"},
+		"targets that run the newer set": {func(w *overlapWorld) {
+			w.rollout("old", "firmware-1", 10, 9)
+			w.rollout("new", "firmware-2", 4, 1)
+			for _, o := range w.objects {
+				if t, ok := o.(*v1alpha1.Target); ok {
+					t.Status.Installed = &v1alpha1.InstalledSet{DistributionSet: "firmware-2", ContentHash: w.sets["firmware-2"].Status.ContentHash}
+				}
+			}
+		}, []string{"4: Neither changes anything on all shared targets: they have had their update, or never get it."}, "firmware-2 is already installed"},
 		"three sources": {func(w *overlapWorld) {
 			w.rollout("old", "firmware-1", 10, 9)
 			w.rollout("new", "firmware-2", 4, 1)
 			w.auto("half", "firmware-3", "0", 5)
 		}, []string{
-			"5: Auto-assignment half wins on 1 target; 4 targets get neither any more: they have had their update, or never get it.",
+			"5: Auto-assignment half wins on all shared targets.",
 			"4: Rollout new wins on all shared targets.", "4: Rollout new wins on all shared targets.",
 		}, "the newer auto-assignment half replaces rollout old (group group-1)"},
 	}
@@ -179,38 +198,46 @@ func TestRolloutWithoutPlanIsNamed(t *testing.T) {
 	}
 }
 
-// TestOverlapsAreThoseOfThePlan compares the overlaps of the live objects with those of a plan of the
-// same objects.
+// TestOverlapsAreThoseOfThePlan compares the overlap of two sources with that of a plan of the same
+// objects.
 func TestOverlapsAreThoseOfThePlan(t *testing.T) {
-	w := newOverlapWorld(10)
-	w.rollout("old", "firmware-1", 10, 9)
-	w.rollout("new", "firmware-2", 4, 1)
-	w.rollout("queue", "firmware-3", 7, 3, func(r *v1alpha1.Rollout) { r.Spec.Update.Superseding = v1alpha1.SupersedingQueue })
-	w.auto("half", "firmware-3", "1", 5)
-	plan, err := MakePlanOfAll(World{Namespace: build.Namespace, Now: noon, Objects: w.objects})
-	if err != nil {
-		t.Fatal(err)
-	}
-	planned := map[source][]PlanOverlap{}
-	for _, r := range plan.Rollouts {
-		planned[source{v1alpha1.SourceRollout, r.Name}] = r.Overlaps
-	}
-	for _, a := range plan.AutoAssignments {
-		planned[source{v1alpha1.SourceAutoAssignment, a.Name}] = a.Overlaps
-	}
-	pairs, want := w.overlaps(t).Pairs, 0
-	for _, overlaps := range planned {
-		want += len(overlaps)
-	}
-	if 2*len(pairs) != want || want == 0 {
-		t.Errorf("%d pairs, want half of %d", len(pairs), want)
-	}
-	for _, p := range pairs {
-		of := planned[source{p.First.Kind, p.First.Name}]
-		i := slices.IndexFunc(of, func(o PlanOverlap) bool { return o.Kind == p.Second.Kind && o.Name == p.Second.Name })
-		if i < 0 || of[i].Targets != p.Targets || of[i].Wins != p.FirstOnly || of[i].Loses != p.SecondOnly || of[i].Both != p.Both {
-			t.Errorf("%s and %s: %+v, in the plan %+v", p.First.Words(), p.Second.Words(), p, of)
-		}
+	for name, arrange := range map[string]func(w *overlapWorld){
+		"a newer rollout":  func(w *overlapWorld) { w.rollout("one", "firmware-2", 4, 1) },
+		"an older rollout": func(w *overlapWorld) { w.rollout("one", "firmware-2", 4, 100) },
+		"a queued rollout": func(w *overlapWorld) {
+			w.rollout("one", "firmware-3", 7, 3, func(r *v1alpha1.Rollout) { r.Spec.Update.Superseding = v1alpha1.SupersedingQueue })
+		},
+		"an auto-assignment": func(w *overlapWorld) { w.auto("half", "firmware-3", "1", 5) },
+		"held targets": func(w *overlapWorld) {
+			w.rollout("one", "firmware-2", 4, 1)
+			for _, o := range w.objects {
+				if t, ok := o.(*v1alpha1.Target); ok {
+					t.Spec.Hold = true
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newOverlapWorld(10)
+			w.rollout("base", "firmware-1", 10, 9)
+			arrange(w)
+			plan, err := MakePlanOfAll(World{Namespace: build.Namespace, Now: noon, Objects: w.objects})
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(plan.Rollouts, func(r RolloutPlan) bool { return r.Name == "base" })
+			pairs, of := w.overlaps(t).Pairs, plan.Rollouts[i].Overlaps
+			if len(pairs) != 1 || len(of) != 1 {
+				t.Fatalf("overlaps %+v, in the plan %+v", pairs, of)
+			}
+			p, o := pairs[0], of[0]
+			if p.Second.Name == "base" {
+				o.Wins, o.Loses = o.Loses, o.Wins
+			}
+			if o.Targets != p.Targets || o.Wins != p.FirstOnly || o.Loses != p.SecondOnly || o.Both != p.Both {
+				t.Errorf("%+v, in the plan %+v", p, of[0])
+			}
+		})
 	}
 }
 

@@ -127,9 +127,9 @@ func (r *Roster) Note(old, now client.Object) {
 // refresh makes the rows that have changed again. The caller holds the lock.
 func (r *Roster) refresh() {
 	r.noting.Lock()
-	changed := r.changed
-	if len(changed) > 0 {
-		r.changed = map[types.NamespacedName]struct{}{}
+	var changed map[types.NamespacedName]struct{}
+	if len(r.changed) > 0 {
+		changed, r.changed = r.changed, map[types.NamespacedName]struct{}{}
 	}
 	r.noting.Unlock()
 	if r.rows == nil {
@@ -277,7 +277,7 @@ func (r *Roster) Page(q *TargetQuery, page, size int) TargetPage {
 
 // query returns the result of a query, which it keeps. The caller holds the lock.
 func (r *Roster) query(q *TargetQuery) *selected {
-	hashes := r.hashesOf(q)
+	hashes := hashesOf(r.index, q)
 	key := keyOfQuery(q, hashes)
 	r.clock++
 	s := r.queries[key]
@@ -311,12 +311,12 @@ func (r *Roster) forget() {
 }
 
 // hashesOf returns the content of the set of a query, by namespace.
-func (r *Roster) hashesOf(q *TargetQuery) map[string]string {
+func hashesOf(x *fleet.Index, q *TargetQuery) map[string]string {
 	hashes := map[string]string{}
 	if q.Use != UseInstalled {
 		return hashes
 	}
-	for _, set := range r.index.AllSets() {
+	for _, set := range x.AllSets() {
 		if set.Name == q.Set && set.Status.ContentHash != "" {
 			hashes[set.Namespace] = set.Status.ContentHash
 		}

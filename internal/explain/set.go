@@ -162,8 +162,8 @@ type InvalidationProgress struct {
 	Reason     string       `json:"reason,omitempty"`
 	ObservedAt *metav1.Time `json:"observedAt,omitempty"`
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
-	// Earlier is true if an earlier set with the same name, version and type was invalidated, before
-	// this object was created.
+	// Earlier is true if an earlier set with the same name, version and type was invalidated,
+	// before this object was created.
 	Earlier bool `json:"earlier,omitempty"`
 	// Effects say what the type does, one sentence each.
 	Effects []string `json:"effects"`
@@ -177,7 +177,8 @@ type InvalidationProgress struct {
 
 // ModuleDetail is one module of a set.
 type ModuleDetail struct {
-	// Name of the SoftwareModule. The other fields are empty if Problem says that it does not exist.
+	// Name of the SoftwareModule. The other fields are empty if Problem says that it does not
+	// exist.
 	Name        string `json:"name"`
 	Software    string `json:"software,omitempty"`
 	Version     string `json:"version,omitempty"`
@@ -194,8 +195,8 @@ type ArtifactDetail struct {
 	FileName string `json:"fileName"`
 	Size     int64  `json:"size"`
 	SHA256   string `json:"sha256"`
-	// Sources are the protocols and hosts from which the file is fetched. Paths and queries are left
-	// out, because they can be signed.
+	// Sources are the protocols and hosts from which the file is fetched. Paths and queries are
+	// left out, because they can be signed.
 	Sources []string `json:"sources"`
 }
 
@@ -303,8 +304,8 @@ func progressOf(p *InvalidationProgress) string {
 	return fmt.Sprintf("%s had started the set: %s.", text.Count(a.Total, "device"), strings.Join(parts, ", "))
 }
 
-// EffectsOfInvalidation says what a type of an invalidation does, one sentence each, in the words of
-// package cancellation.
+// EffectsOfInvalidation says what a type of an invalidation does, one sentence each, in the words
+// of package cancellation.
 func EffectsOfInvalidation(c v1alpha1.Cancellation) []string {
 	e := cancellation.Of(c)
 	out := []string{

@@ -137,6 +137,11 @@ func notStarted(x *fleet.Index, a *v1alpha1.AutoAssignment, t *v1alpha1.Target) 
 		out.Message = fmt.Sprintf("the selection of auto-assignment %s cannot be evaluated: spec.%v", a.Name, err)
 	case why != "":
 		out.Message = fmt.Sprintf("auto-assignment %s does not select this target: %s", a.Name, why)
+	case a.Status.State == v1alpha1.AutoAssignmentStopped:
+		out.Code, out.Message, out.Final = string(eligibility.CodeStopped), fmt.Sprintf("auto-assignment %s was stopped before it started", a.Name), true
+		if c := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+			out.Message += ": " + c.Message
+		}
 	default:
 		out.Code, out.Message = string(eligibility.CodeNotStarted), fmt.Sprintf("auto-assignment %s has not started", a.Name)
 		if c := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); c != nil {

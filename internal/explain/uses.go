@@ -15,8 +15,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 )
 
-// Uses says which targets run a set, have an open action or an assignment of it, and how the updates
-// of auto-assignments failed. It is shared: do not change it.
+// Uses says which targets run a set, have an open action or an assignment of it, and how the
+// updates of auto-assignments failed. It is shared: do not change it.
 type Uses struct {
 	installed         map[content]*Installed
 	started, assigned map[types.NamespacedName]int
@@ -35,12 +35,9 @@ type Installed struct {
 	Problems [len(fleetcounts.Problems)]int `json:"problems"`
 }
 
-// UpdateStatuses are all values of status.updateStatus of a target.
-var UpdateStatuses = [5]v1alpha1.UpdateStatus{v1alpha1.UpdateStatusUnknown, v1alpha1.UpdateStatusRegistered, v1alpha1.UpdateStatusPending, v1alpha1.UpdateStatusInSync, v1alpha1.UpdateStatusError}
-
 func (n *Installed) add(w *row) {
 	n.Targets++
-	if i := slices.Index(UpdateStatuses[:], fleetcounts.StatusOf(w.target)); i >= 0 {
+	if i := slices.Index(UpdateStatuses, fleetcounts.StatusOf(w.target)); i >= 0 {
 		n.Statuses[i]++
 	}
 	for i := range n.Problems {

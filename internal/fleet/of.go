@@ -26,11 +26,13 @@ func Of(objects []client.Object) (*Index, error) {
 	return x, nil
 }
 
-// Put adds an object to an index of Of, or replaces the one of its kind and name.
+// Put adds an object to an index of Of, or replaces the one of its kind and name. Watchers are
+// notified.
 func (x *Index) Put(o client.Object) error {
 	old, err := x.put(o)
 	if err == nil {
 		x.count(old, o)
+		x.notify(old, o)
 	}
 	return err
 }
@@ -46,6 +48,7 @@ func (x *Index) put(o client.Object) (old client.Object, err error) {
 		}
 		x.setTarget(old, o)
 	case *v1alpha1.TargetInventory:
+		old = objectOrNil(x.InventoryObject(key))
 		if err := (*x.inventories.Load()).Add(o); err != nil {
 			return nil, fmt.Errorf("index inventory %s: %w", o.Name, err)
 		}

@@ -26,6 +26,15 @@ var paths = []string{
 	"rollouts/fleet/" + demofleet.LongName,
 	"rollouts/fleet/gateway-2-1/targets?bucket=failed",
 	"rollouts/fleet/sensor-1-5/targets",
+	"sets",
+	"sets/fleet/sensor-1-4",
+	"sets/fleet/camera-3-0",
+	"targets?namespace=fleet&state=silent&state=held",
+	"targets/fleet/gateway-031",
+	"targets/fleet/camera-" + demofleet.LongName[:56],
+	"autoassignments",
+	"autoassignments/fleet/gateways-baseline",
+	"overlaps",
 }
 
 // TestReading: what a person sees who changes nothing.
