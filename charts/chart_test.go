@@ -527,7 +527,7 @@ func TestLintFindsNothing(t *testing.T) {
 	}
 }
 
-// The notes name the address that devices connect to.
+// The notes name the address that devices connect to, and that of the console.
 func TestNotesNameTheAddressForDevices(t *testing.T) {
 	t.Parallel()
 	for values, want := range map[string]string{
@@ -536,6 +536,8 @@ func TestNotesNameTheAddressForDevices(t *testing.T) {
 		"ingress: {enabled: true, host: devices.example}":                                "  https://devices.example\n",
 		"httpRoute: {enabled: true, parentRefs: [{name: edge}], hostnames: [a.example]}": "  https://a.example\n",
 		"mqtt: {tls: {secretName: a}}":                                                   "mqtts://goshawk-device-api.goshawk-system.svc:1883",
+		"console: {enabled: true}":                                                       "http://goshawk-console.goshawk-system.svc:8083, without a login",
+		"console: {enabled: true, baseURL: 'https://c.example', secretName: c, oidc: {issuerURL: 'https://idp.example', clientID: a}}": "The console is at:\n  https://c.example\n",
 	} {
 		out, err := helm.Run(t, "install", "goshawk", chart, "--namespace=goshawk-system", "--dry-run=client", "--values="+helm.Values(t, values))
 		if err != nil {

@@ -48,7 +48,7 @@ func (r release) dist(ctx context.Context, folder string) error {
 
 // manifests writes the manifests and the chart.
 func (r release) manifests(folder string) error {
-	for name, config := range map[string]string{"install.yaml": "default", "crds.yaml": "crd"} {
+	for name, config := range map[string]string{"install.yaml": "default", "console.yaml": "console", "crds.yaml": "crd"} {
 		text, err := kustomize.Build(filepath.Join("config", config))
 		if err != nil {
 			return err

@@ -218,7 +218,7 @@ func TestFilesOfAReleaseAreReproducible(t *testing.T) {
 		}
 	}
 	want := []string{
-		"SHA256SUMS", "crds.yaml", "goshawk-1.2.3.tgz",
+		"SHA256SUMS", "console.yaml", "crds.yaml", "goshawk-1.2.3.tgz",
 		"goshawk-agent-image.tar", "goshawk-agent_1.2.3_amd64.deb", "goshawk-agent_1.2.3_arm64.deb", "goshawk-agent_1.2.3_armhf.deb",
 		"goshawk-agent_v1.2.3_linux_amd64.tar.gz", "goshawk-agent_v1.2.3_linux_arm.tar.gz", "goshawk-agent_v1.2.3_linux_arm64.tar.gz",
 		"goshawk-image.tar", "goshawk_v1.2.3_linux_amd64.tar.gz", "install.yaml",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
@@ -111,6 +112,18 @@ func problemOf(err error) *problem {
 			fix: "Load the page again. If this lasts, look into the log of the console.",
 		}
 	}
+}
+
+// beforeLogin returns the problem for a viewer. If the viewer has no login and may not see a page,
+// the first thing to do is to log in.
+func (p *problem) beforeLogin(viewer *Viewer) *problem {
+	if p.status != http.StatusForbidden || viewer == nil || !viewer.Anonymous || viewer.Login == "" || p.link != "" {
+		return p
+	}
+	login := *p
+	login.fix = strings.TrimSpace("Log in to see what you may see with your own rights. " + p.fix)
+	login.link, login.linkText = viewer.Login, "Log in"
+	return &login
 }
 
 // kindNames are the names of the kinds in sentences.

@@ -208,6 +208,7 @@ func (s *Server) writeFrame(w http.ResponseWriter, r *http.Request, m *made, v *
 
 // serveProblem serves a page about a problem. The viewer is nil if it is not known.
 func (s *Server) serveProblem(w http.ResponseWriter, r *http.Request, viewer *Viewer, p *problem) {
+	p = p.beforeLogin(viewer)
 	view := struct {
 		Title, Message, Fix, Link, LinkText string
 		Status                              int

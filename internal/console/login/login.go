@@ -258,7 +258,7 @@ func (l *Login) Of(r *http.Request) (*console.Viewer, error) {
 	viewer := &console.Viewer{Name: Anonymous, Anonymous: true}
 	var groups []string
 	if l.provider != nil {
-		viewer.Login = loginPath
+		viewer.Login = loginURL(r)
 	}
 	if v.session != nil {
 		viewer.Name, viewer.Anonymous, viewer.Session, viewer.Logout = v.session.Name, false, v.session.ID, logoutPath

@@ -460,7 +460,7 @@ func TestProviderIsDownAtTheStart(t *testing.T) {
 	b := c.browser(t)
 	b.sees(c.URL+"/", 200, "goshawk:anonymous")
 	status, text := b.get(c.URL + "/login?return=/targets")
-	expect(t, status, text, 503, "The provider "+d.Issuer+" cannot be used at the moment: connect: connection refused.")
+	expect(t, status, text, 503, "The provider "+d.Issuer+" cannot be used at the moment: connection refused.")
 	expect(t, status, text, 503, "[Try again](/login?return=%2Ftargets)")
 	d.Start()
 	c.clock.move(discoveryPause)

@@ -271,6 +271,9 @@ func explain(err error) string {
 	if failed, ok := errors.AsType[*net.OpError](err); ok {
 		err = failed.Err
 	}
+	if failed, ok := errors.AsType[*os.SyscallError](err); ok {
+		err = failed.Err
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "it does not answer in time"
 	}
