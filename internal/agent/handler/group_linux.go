@@ -48,7 +48,7 @@ func StopLeftOver(folder string) error {
 	if now := startOf(id); now != "" && now != start {
 		return nil // another process has this number now
 	}
-	for until := time.Now().Add(10 * time.Second); syscall.Kill(-id, syscall.SIGKILL) == nil && groupRuns(id); {
+	for until := time.Now().Add(time.Minute); syscall.Kill(-id, syscall.SIGKILL) == nil && groupRuns(id); {
 		if time.Now().After(until) {
 			return fmt.Errorf("processes of an earlier handler (process group %d) do not end: the device must be rebooted", id)
 		}
@@ -69,12 +69,18 @@ func groupRuns(id int) bool {
 		if err != nil {
 			continue // it has ended meanwhile
 		}
-		_, after, _ := strings.Cut(string(data), ") ")
-		if fields := strings.Fields(after); len(fields) > 2 && fields[2] == strconv.Itoa(id) && fields[0] != "Z" && fields[0] != "X" {
+		if fields := statFields(data); len(fields) > 2 && fields[2] == strconv.Itoa(id) && fields[0] != "Z" && fields[0] != "X" {
 			return true
 		}
 	}
 	return false
+}
+
+// statFields returns the fields of a stat file of /proc after the name of the program, which may
+// contain any character.
+func statFields(data []byte) []string {
+	text := string(data)
+	return strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 }
 
 // startOf returns the boot and the start time of a process, or "" if there is none.
@@ -83,8 +89,7 @@ func startOf(id int) string {
 	if err != nil {
 		return ""
 	}
-	_, after, _ := strings.Cut(string(data), ") ")
-	if fields := strings.Fields(after); len(fields) > 19 {
+	if fields := statFields(data); len(fields) > 19 {
 		return Boot() + " " + fields[19]
 	}
 	return ""
