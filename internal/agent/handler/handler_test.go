@@ -169,11 +169,11 @@ func TestProgramFails(t *testing.T) {
 		script string
 		want   update.StepResult
 	}{
-		"with its output":                    {"#!/bin/sh\necho no space; exit 3", update.StepResult{Err: "os install: exit status 3: no space"}},
-		"with a code":                        {"#!/bin/sh\necho code E17 >&3; exit 1", update.StepResult{Err: "os install: exit status 1", Code: "E17"}},
+		"with its output":                    {"#!/bin/sh\necho no space; exit 3", update.StepResult{Err: "install: exit status 3: no space"}},
+		"with a code":                        {"#!/bin/sh\necho code E17 >&3; exit 1", update.StepResult{Err: "install: exit status 1", Code: "E17"}},
 		"because it does not know the verb":  {"#!/bin/sh\nexit 64", update.StepResult{Missing: true}},
-		"because it is killed":               {"#!/bin/sh\nkill -9 $$", update.StepResult{Err: "os install: signal: killed"}},
-		"because it does not end":            {"#!/bin/sh\nsleep 60 & sleep 60", update.StepResult{Err: "os install: no end after 300ms"}},
+		"because it is killed":               {"#!/bin/sh\nkill -9 $$", update.StepResult{Err: "install: signal: killed"}},
+		"because it does not end":            {"#!/bin/sh\nsleep 60 & sleep 60", update.StepResult{Err: "install: no end after 300ms"}},
 		"because its interpreter is missing": {"#!/nothing/sh\n", update.StepResult{Err: "no such file or directory"}},
 	} {
 		t.Run(name, func(t *testing.T) {

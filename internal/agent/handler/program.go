@@ -96,7 +96,7 @@ func (p *program) Do(ctx context.Context, c Call, progress func(Line)) update.St
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		err = fmt.Errorf("no end after %s", p.registry.timeout())
 	}
-	result.Err = fmt.Sprintf("%s %s: %v", filepath.Base(p.path), c.Verb, err)
+	result.Err = fmt.Sprintf("%s: %v", c.Verb, err)
 	if text := output.String(); text != "" {
 		result.Err += ": " + text
 	}

@@ -311,7 +311,7 @@ func (u *Update) failAt(c *Change, verb Verb, r StepResult) {
 	if message == "" {
 		message = fmt.Sprintf("the handler of type %q has no %s", c.Type, verb)
 	}
-	u.fail(code, message)
+	u.fail(code, c.title()+": "+message)
 }
 
 // fail records the first failure and starts the rollback, which has nothing to do if nothing has
@@ -430,7 +430,7 @@ func (d *Document) breakBy(u *Update, now time.Time) {
 			continue
 		}
 		d.Inconsistency.Modules = append(slices.DeleteFunc(d.Inconsistency.Modules, c.IsSame), Module{Type: c.Type, Name: c.Name, Version: c.Version, Store: c.Store})
-		d.Inconsistency.Reason = fmt.Sprintf("%s failed (%s) and could not be rolled back: %s", c.title(), u.Failure.Message, c.RollbackFailure)
+		d.Inconsistency.Reason = fmt.Sprintf("%s could not be rolled back: %s. The update was rolled back because of %s", c.title(), c.RollbackFailure, u.Failure.Message)
 	}
 	sortModules(d.Inconsistency.Modules)
 }
