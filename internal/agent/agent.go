@@ -16,7 +16,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -124,12 +123,18 @@ func (a *Agent) start(ctx context.Context) error {
 	if err := handler.StopLeftOver(a.Folder); err != nil {
 		return err
 	}
-	return a.change(ctx, func(d *update.Document) *update.Document {
+	err := a.change(ctx, func(d *update.Document) *update.Document {
 		if u := d.Update; u != nil {
 			a.Log.Info("continuing an update", "update", u.ID, "phase", u.Phase)
 		}
 		return d.Recover()
 	})
+	if err != nil {
+		return err
+	}
+	d, _ := a.Document()
+	a.tidy(d)
+	return nil
 }
 
 // Accept starts an update.
@@ -289,13 +294,18 @@ func (a *Agent) call(ctx context.Context, step update.Step, on update.Conditions
 }
 
 func (a *Agent) end(ctx context.Context, step update.Step, r update.StepResult, on update.Conditions) error {
-	return a.change(ctx, func(d *update.Document) *update.Document {
-		next := d.End(step, r, on, a.Now())
-		if e := next.Ended; d.Update != nil && next.Update == nil && e != nil {
-			a.Log.Info("the update ended", "update", e.ID, "outcome", e.Outcome, "consistent", next.Inconsistency == nil)
+	var stored *update.Document
+	err := a.change(ctx, func(d *update.Document) *update.Document {
+		stored = d.End(step, r, on, a.Now())
+		if e := stored.Ended; d.Update != nil && stored.Update == nil && e != nil {
+			a.Log.Info("the update ended", "update", e.ID, "outcome", e.Outcome, "consistent", stored.Inconsistency == nil)
 		}
-		return next
+		return stored
 	})
+	if err == nil && stored.Update == nil {
+		a.tidy(stored)
+	}
+	return err
 }
 
 // do does a call.
@@ -306,14 +316,7 @@ func (a *Agent) do(ctx context.Context, u *update.Update, step update.Step) upda
 		return update.StepResult{Err: err.Error(), Code: update.CodeUnsupported}
 	}
 	d, _ := a.Document()
-	call := handler.Call{Verb: step.Verb, Update: u.ID, Change: c, OldVersion: versionOf(d, c.Module)}
-	work := filepath.Join(a.Folder, "work", fmt.Sprint(step.Change))
-	call.Files, call.Work = filepath.Join(work, "files"), filepath.Join(work, "work")
-	module := filepath.Join(a.Folder, "kept", nameOf(c.Type), nameOf(c.Name))
-	call.Kept, call.Store = filepath.Join(module, "data"), filepath.Join(module, storeOf(c.Store))
-	for _, store := range d.Stores(c.Module) {
-		call.Old = append(call.Old, filepath.Join(module, storeOf(store)))
-	}
+	call := a.newCall(d, u, step)
 	for _, folder := range []string{call.Files, call.Work, call.Kept} {
 		if err := disk.MkdirAll(a.Disk, folder, 0o700); err != nil {
 			return update.StepResult{Err: err.Error()}
@@ -324,40 +327,74 @@ func (a *Agent) do(ctx context.Context, u *update.Update, step update.Step) upda
 			return update.StepResult{Err: err.Error()}
 		}
 	}
-	result := h.Do(ctx, call, a.progress)
-	if step.Verb == update.Cleanup {
-		if err := a.clean(c, call, work, module); err != nil {
-			a.Log.Error("files of the update are left over", "error", err)
-		}
-	}
-	return result
+	return h.Do(ctx, call, a.progress)
 }
 
-// clean removes the files of a module that nothing needs after an update: also those that a cleanup
-// that failed has left over.
-func (a *Agent) clean(c update.Change, call handler.Call, work, module string) error {
-	fsys := a.Disk
-	if err := disk.RemoveAll(fsys, work); err != nil {
-		return err
+// newCall returns the call of a handler, with its folders. Those of an update have a name that no
+// other update has, so nothing that an earlier one has left over is used.
+func (a *Agent) newCall(d *update.Document, u *update.Update, step update.Step) handler.Call {
+	c := u.Changes[step.Change]
+	call := handler.Call{Verb: step.Verb, Update: u.ID, Change: c, OldVersion: versionOf(d, c.Module)}
+	work := filepath.Join(a.workFolder(), storeOf(c.Store), fmt.Sprint(step.Change))
+	call.Files, call.Work = filepath.Join(work, "files"), filepath.Join(work, "work")
+	module := a.moduleFolder(c.Module)
+	call.Kept, call.Store = filepath.Join(module, dataFolder), filepath.Join(module, storeOf(c.Store))
+	for _, store := range d.Stores(c.Module) {
+		call.Old = append(call.Old, filepath.Join(module, storeOf(store)))
 	}
-	stay := call.Old
-	switch {
-	case c.Stage == update.Committed && c.Removes, c.Stage != update.Committed && c.Stage != update.Broken && len(call.Old) == 0 && call.OldVersion == "":
-		return disk.RemoveAll(fsys, module) // it is not installed
-	case c.Stage == update.Committed:
-		stay = []string{call.Store}
-	case c.Stage == update.Broken:
-		stay = append(stay, call.Store)
+	call.Change.Artifacts = download.WithoutSignatures(c.Artifacts)
+	return call
+}
+
+const dataFolder = "data"
+
+func (a *Agent) workFolder() string { return filepath.Join(a.Folder, "work") }
+func (a *Agent) keptFolder() string { return filepath.Join(a.Folder, "kept") }
+
+func (a *Agent) moduleFolder(m update.Module) string {
+	return filepath.Join(a.keptFolder(), nameOf(m.Type), nameOf(m.Name))
+}
+
+// tidy removes all files that no installed module and no update needs. It must not run beside a
+// call of a handler.
+func (a *Agent) tidy(d *update.Document) {
+	keep := map[string]bool{a.workFolder(): true, a.keptFolder(): true}
+	for _, m := range d.InUse() {
+		module := a.moduleFolder(m)
+		keep[filepath.Dir(module)], keep[module], keep[filepath.Join(module, dataFolder)] = true, true, true
+		if m.Store != "" {
+			keep[filepath.Join(module, storeOf(m.Store))] = true
+		}
 	}
-	entries, err := os.ReadDir(module)
+	if u := d.Update; u != nil {
+		for _, c := range u.Changes {
+			keep[filepath.Join(a.workFolder(), storeOf(c.Store))] = true
+		}
+	}
+	if err := errors.Join(a.removeOthers(a.workFolder(), 1, keep), a.removeOthers(a.keptFolder(), 3, keep)); err != nil {
+		a.Log.Error("files of an update are left over; the next update removes them", "error", err)
+	}
+}
+
+// removeOthers removes what is in a folder, and in the folders below it up to a depth, except the
+// folders to keep.
+func (a *Agent) removeOthers(folder string, depth int, keep map[string]bool) error {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, os.ErrNotExist) || depth == 0 {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if path := filepath.Join(module, e.Name()); path != call.Kept && !slices.Contains(stay, path) {
-			if err := disk.RemoveAll(fsys, path); err != nil {
-				return err
-			}
+		path := filepath.Join(folder, e.Name())
+		if keep[path] {
+			err = a.removeOthers(path, depth-1, keep)
+		} else {
+			err = disk.RemoveAll(a.Disk, path)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

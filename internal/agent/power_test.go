@@ -303,17 +303,26 @@ func (d *powered) truth() journal.State {
 }
 
 // wantTidy checks that nothing is left over of the update.
-func (d *powered) wantTidy() {
+func (d *powered) wantTidy(s journal.State) {
 	d.Helper()
-	var left []string
-	work, _ := filepath.Glob(filepath.Join(d.root, "state/work/*"))
-	left = append(left, work...)
-	for _, kind := range []string{"config", "legacy", "os", "app"} {
-		stores, _ := filepath.Glob(filepath.Join(d.root, "state/kept/m-"+kind, "*", "store-*"))
-		left = append(left, stores[min(len(stores), 1):]...)
+	left, _ := filepath.Glob(filepath.Join(d.root, "state/work/*"))
+	modules, _ := filepath.Glob(filepath.Join(d.root, "state/kept/*/*"))
+	known := s.Installed
+	if s.Inconsistency != nil {
+		known = slices.Concat(known, s.Inconsistency.Software)
+	}
+	for _, module := range modules {
+		kind := strings.TrimPrefix(filepath.Base(module), "m-") // the modules have the names of their types
+		if !slices.ContainsFunc(known, func(m journal.Software) bool { return m.Type == kind }) {
+			left = append(left, module)
+		}
+		stores, _ := filepath.Glob(filepath.Join(module, "store-*"))
+		if s.Consistent {
+			left = append(left, stores[min(len(stores), 1):]...)
+		}
 	}
 	if len(left) > 0 {
-		d.Errorf("left over: %s", left)
+		d.Errorf("left over: %s; state %+v", left, s)
 	}
 }
 
@@ -361,13 +370,14 @@ func losses(t *testing.T, bundles bool, step int) {
 					if tc.want != "" && (s.Last.Outcome != tc.want || s.Consistent == tc.isInconsistent) {
 						t.Errorf("outcome %s, consistent %v; want %s, %v: %+v", s.Last.Outcome, s.Consistent, tc.want, !tc.isInconsistent, s)
 					}
-					d.wantTidy()
+					d.wantTidy(s)
 					// The next update finds everything that it needs.
 					d.os = osHandler{device: d}
 					d.update("8", d.second(bundles))
-					if s := d.truth(); s.Last.Outcome != update.Succeeded || !s.Consistent {
+					if s = d.truth(); s.Last.Outcome != update.Succeeded || !s.Consistent {
 						t.Errorf("the next update: %+v", s)
 					}
+					d.wantTidy(s)
 				})
 			}
 			t.Logf("%d operations, %d losses and kills tried", operations, tried)
@@ -385,29 +395,36 @@ var appScripts = map[string]string{
 	"cleanup":  "rm -f saved",
 }
 
-// app returns the module of type app with an archive.
-func (d *powered) app(version string) update.Change {
+// tarOf returns an archive with executable files.
+func tarOf(t *testing.T, files map[string]string) string {
+	t.Helper()
 	var packed bytes.Buffer
 	w := tar.NewWriter(&packed)
-	add := func(name, content string) {
+	for name, content := range files {
 		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
-			d.Fatal(err)
+			t.Fatal(err)
 		}
 		if _, err := io.WriteString(w, content); err != nil {
-			d.Fatal(err)
+			t.Fatal(err)
 		}
 	}
-	add("version", version)
-	for name, script := range appScripts {
-		add(name, "#!/bin/sh\nbundle=$PWD; cd "+d.outside+"\n"+script+"\n")
-	}
 	if err := w.Close(); err != nil {
-		d.Fatal(err)
+		t.Fatal(err)
 	}
-	d.archives["app-"+version] = packed.String()
-	sum := sha256.Sum256(packed.Bytes())
+	return packed.String()
+}
+
+// app returns the module of type app with an archive.
+func (d *powered) app(version string) update.Change {
+	files := map[string]string{"version": version}
+	for name, script := range appScripts {
+		files[name] = "#!/bin/sh\nbundle=$PWD; cd " + d.outside + "\n" + script + "\n"
+	}
+	packed := tarOf(d.T, files)
+	d.archives["app-"+version] = packed
+	sum := sha256.Sum256([]byte(packed))
 	return update.Change{Module: update.Module{Type: "app", Name: "app", Version: version, Artifacts: []update.Artifact{
-		{Filename: "app.tar", Size: int64(packed.Len()), SHA256: hex.EncodeToString(sum[:]), URL: "http://files/app-" + version},
+		{Filename: "app.tar", Size: int64(len(packed)), SHA256: hex.EncodeToString(sum[:]), URL: "http://files/app-" + version},
 	}}}
 }
 

@@ -383,6 +383,9 @@ func (a *Agent) deployment(ctx context.Context, link wire.Link) error {
 		if e := d.Ended; e != nil && e.ID == offered.ID && e.Source == update.FromServer && e.Installs(changes) {
 			return a.reportResult(ctx, e) // the server has lost it
 		}
+		if offered.Deployment.Download == wire.HandlingSkip {
+			return nil // the server wants nothing yet
+		}
 		return a.Accept(ctx, offered.ID, update.FromServer, changes, mayInstall)
 	case u.ID == offered.ID && u.Source == update.FromServer:
 		return a.change(ctx, func(d *update.Document) *update.Document {

@@ -6,6 +6,7 @@ package agent
 import (
 	"crypto/rand"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -85,6 +86,53 @@ func TestFilesThatAreNotThoseOfTheUpdate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSignedBundle installs an archive whose signature is another artifact of its module.
+func TestSignedBundle(t *testing.T) {
+	public, private, err := minisign.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSiteWith(t, "exit 0", func(c *Config, _ *Agent) {
+		c.SignatureKeys, c.Handlers = []string{public.String()}, map[string]string{"app": "bundle"}
+	})
+	archive := tarOf(t, map[string]string{"install": "#!/bin/sh\necho $GOSHAWK_VERSION > " + s.folder + "/app; ls $GOSHAWK_FILES > " + s.folder + "/files"})
+	reader := minisign.NewReader(strings.NewReader(archive))
+	if _, err := io.Copy(io.Discard, reader); err != nil {
+		t.Fatal(err)
+	}
+	s.files["app.tar"], s.files["app.tar.minisig"] = archive, string(reader.Sign(private))
+	s.offer("2", func(u *deviceapitest.Update) {
+		m := &u.Set.Modules[0]
+		m.Type, m.Name, m.Artifacts = "app", "web", nil
+		for _, name := range []string{"app.tar", "app.tar.minisig"} {
+			a := artifactOf(s.files[name], s.server.URL+"/files/"+name)
+			m.Artifacts = append(m.Artifacts, deviceapi.Artifact{FileName: name, Size: a.Size, SHA256: a.SHA256, Downloads: []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: a.URL}}})
+		}
+	})
+	s.action(100, v1alpha1.ActionFinished)
+	s.wantInstalled("2")
+	if data, err := os.ReadFile(filepath.Join(s.folder, "files")); err != nil || string(data) != "app.tar\napp.tar.minisig\n" {
+		t.Errorf("the files of the module are %q, %v", data, err)
+	}
+}
+
+// TestRefusedModulesLeaveNothing checks that a server cannot fill the disk with modules that the
+// device refuses.
+func TestRefusedModulesLeaveNothing(t *testing.T) {
+	s := newSite(t, "exit 1")
+	for i := range 3 {
+		s.offer(fmt.Sprint(i), func(u *deviceapitest.Update) { u.Set.Modules[0].Name = fmt.Sprint("module", i) })
+		s.action(int32(100+i), v1alpha1.ActionError)
+	}
+	s.until(func() string {
+		left, _ := filepath.Glob(filepath.Join(s.agent.Folder, "*", "*"))
+		if len(left) > 0 {
+			return fmt.Sprintf("left over: %s", left)
+		}
+		return ""
+	})
 }
 
 func TestServerIsAwayForDays(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -418,15 +419,20 @@ func (t *transfer) finish() error {
 	return errors.Join(t.Disk.Sync(filepath.Dir(t.path)), t.Disk.Sync(filepath.Dir(t.part)))
 }
 
+// WithoutSignatures returns the artifacts that are not signatures of other ones.
+func WithoutSignatures(artifacts []update.Artifact) []update.Artifact {
+	return slices.DeleteFunc(slices.Clone(artifacts), func(a update.Artifact) bool {
+		signed, ok := strings.CutSuffix(a.Filename, SignatureSuffix)
+		return ok && slices.ContainsFunc(artifacts, func(o update.Artifact) bool { return o.Filename == signed })
+	})
+}
+
 // checkSignatures checks that one of the keys has signed each artifact.
 func (c *Client) checkSignatures(m update.Module, folder string) error {
 	if len(c.Keys) == 0 {
 		return nil
 	}
-	for _, a := range m.Artifacts {
-		if strings.HasSuffix(a.Filename, SignatureSuffix) {
-			continue
-		}
+	for _, a := range WithoutSignatures(m.Artifacts) {
 		if err := c.checkSignature(filepath.Join(folder, a.Filename)); err != nil {
 			return fmt.Errorf("artifact %s of software module %s: %w", a.Filename, m.Name, err)
 		}

@@ -559,6 +559,27 @@ func TestFullOrReadOnlyDisk(t *testing.T) {
 	}
 }
 
+func TestArtifactWithTheNameOfASignatureNeedsOne(t *testing.T) {
+	public, _, err := minisign.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, func(_ int, w http.ResponseWriter, r *http.Request) { serveAll(w, r) })
+	b.Keys = []minisign.PublicKey{public}
+	for _, m := range []update.Module{
+		module(artifact("file"+SignatureSuffix, content)),
+		module(artifact(SignatureSuffix, content)),
+		module(artifact("other", content), artifact("file"+SignatureSuffix, content)),
+	} {
+		if err := b.all(m); err == nil || !strings.Contains(err.Error(), "it has no signature") {
+			t.Errorf("%s: %v", m.Artifacts[0].Filename, err)
+		}
+	}
+	if got := WithoutSignatures(module(artifact("a", ""), artifact("a.minisig", ""), artifact("b.minisig", "")).Artifacts); len(got) != 2 || got[0].Filename != "a" || got[1].Filename != "b.minisig" {
+		t.Errorf("without signatures: %+v", got)
+	}
+}
+
 func TestSignatures(t *testing.T) {
 	public, private, err := minisign.GenerateKey(rand.Reader)
 	if err != nil {

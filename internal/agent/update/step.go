@@ -451,6 +451,21 @@ func (d *Document) Stores(m Module) []string {
 	return stores
 }
 
+// InUse returns all modules whose files are needed: the installed ones, those that an update could
+// not roll back, and those of the update in progress.
+func (d *Document) InUse() []Module {
+	used := slices.Clone(d.Installed)
+	if d.Inconsistency != nil {
+		used = append(used, d.Inconsistency.Modules...)
+	}
+	if d.Update != nil {
+		for _, c := range d.Update.Changes {
+			used = append(used, c.Module)
+		}
+	}
+	return used
+}
+
 // Ask returns the document with an update that waits for a person, or without one if q is nil.
 func (d *Document) Ask(q *Question) *Document {
 	next := d.clone()
