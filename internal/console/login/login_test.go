@@ -84,6 +84,9 @@ func newConsole(t *testing.T, change func(*Options)) *testConsole {
 	if c.login, err = New(o); err != nil {
 		t.Fatal(err)
 	}
+	if c.login.provider != nil {
+		c.login.provider.client.Timeout = time.Minute // it only passes if the test fails
+	}
 	mux := http.NewServeMux()
 	for _, path := range []string{loginPath, callbackPath, logoutPath} {
 		mux.Handle(path, c.login)

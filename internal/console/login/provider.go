@@ -101,7 +101,7 @@ func (p *provider) context(ctx context.Context) (context.Context, context.Cancel
 	default:
 		return nil, nil, errBusy
 	}
-	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.client), providerTimeout)
+	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.client), p.client.Timeout)
 	return ctx, func() { cancel(); <-p.slots }, nil
 }
 

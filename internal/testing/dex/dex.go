@@ -31,6 +31,9 @@ var program = sync.OnceValues(func() (string, error) {
 	}
 	root := filepath.Dir(strings.TrimSpace(string(module)))
 	path := filepath.Join(root, "bin", "dex")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
 	command := exec.Command("go", "build", "-C", filepath.Join(root, "hack", "dex"), "-o", path, ".")
 	// The same flags as in the Makefile, also under the race detector, so that dex is built once.
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath")
