@@ -18,7 +18,7 @@ var autoAssignmentsPage = &page{
 
 var autoAssignmentPage = &page{
 	pattern: "GET /autoassignments/{namespace}/{name}", template: "autoassignment", section: "/autoassignments",
-	kinds: []Kind{AutoAssignments, Targets, DistributionSets, Rollouts},
+	kinds: []Kind{AutoAssignments, Targets, Rollouts, DeploymentGroups, DistributionSets, SoftwareModules},
 	load:  loadAutoAssignment,
 }
 
@@ -84,7 +84,7 @@ func loadAutoAssignment(r *request) (content, error) {
 	if set := r.index.DistributionSet(types.NamespacedName{Namespace: namespace, Name: v.Set}); set != nil && r.sees(DistributionSets, namespace) {
 		v.SetState, _ = explain.SetStateOf(set)
 	}
-	if v.ShowsFailures && r.sees(Rollouts, namespace) && r.sees(DistributionSets, namespace) {
+	if r.seesOverlaps(namespace) {
 		overlaps, _, err := r.overlaps.of(namespace)
 		if err != nil {
 			return content{}, err

@@ -12,9 +12,12 @@ import (
 
 var overlapsPage = &page{
 	pattern: "GET /overlaps", template: "overlaps", nav: "Overlaps", section: "/overlaps",
-	kinds: []Kind{Rollouts, AutoAssignments, Targets, DistributionSets},
+	kinds: overlapKinds,
 	load:  loadOverlaps,
 }
+
+// overlapKinds are the kinds that overlaps are computed from.
+var overlapKinds = []Kind{Rollouts, AutoAssignments, Targets, DeploymentGroups, DistributionSets, SoftwareModules}
 
 // overlapsView is the list of sources of updates that want the same targets.
 type overlapsView struct {
@@ -33,7 +36,7 @@ func loadOverlaps(r *request) (content, error) {
 	v := overlapsView{Namespaces: r.allNamespaces(Rollouts)}
 	var pairs []explain.OverlapPair
 	for _, namespace := range r.namespaces(Rollouts) {
-		if !r.sees(AutoAssignments, namespace) || !r.sees(Targets, namespace) || !r.sees(DistributionSets, namespace) {
+		if !r.seesOverlaps(namespace) {
 			continue // the page says so
 		}
 		overlaps, at, err := r.overlaps.of(namespace)
@@ -57,4 +60,15 @@ func loadOverlaps(r *request) (content, error) {
 	var err error
 	v.Pairs, v.Pager, err = paginate(r, pairs)
 	return content{Title: "Overlaps", Data: &v}, err
+}
+
+// seesOverlaps reports whether the viewer may see everything that the overlaps of a namespace are
+// computed from.
+func (r *request) seesOverlaps(namespace string) bool {
+	for _, kind := range overlapKinds {
+		if !r.sees(kind, namespace) {
+			return false
+		}
+	}
+	return true
 }
