@@ -129,6 +129,11 @@ func TestFilterOfTargets(t *testing.T) {
 	}
 	w.get("/targets?state=silent&state=held").wantStatus(http.StatusOK).wantText("None of 9 targets matches.")
 	w.get("/targets?namespace=nowhere").wantText("There are no targets here.")
+	for _, query := range []string{"namespace=fleet&state=held", "namespace=nowhere&state=held"} {
+		if got := w.get("/targets?" + query).link("All namespaces"); got != "/targets?state=held" {
+			t.Errorf("the way from %s to all namespaces: %s", query, got)
+		}
+	}
 	for query, want := range map[string]string{
 		"state=broken":                  `state is "broken"`,
 		"use=stolen":                    `use is "stolen"`,
