@@ -342,6 +342,9 @@ func (a *Agent) newCall(d *update.Document, u *update.Update, step update.Step) 
 	for _, store := range d.Stores(c.Module) {
 		call.Old = append(call.Old, filepath.Join(module, storeOf(store)))
 	}
+	for _, other := range d.Others(c.Module) {
+		call.Others = append(call.Others, filepath.Join(a.moduleFolder(other), storeOf(other.Store)))
+	}
 	call.Change.Artifacts = download.WithoutSignatures(c.Artifacts)
 	return call
 }

@@ -34,6 +34,7 @@ type file struct {
 
 // placed is what the handler remembers of an installed module, in its store.
 type placed struct {
+	Module string            `json:"module"`
 	Folder string            `json:"folder"`
 	Files  map[string]string `json:"files"` // SHA256 by name
 }
@@ -101,7 +102,7 @@ func isBelow(path, root string) bool {
 
 // replace installs or removes the files. First it saves all old ones, once.
 func (f *file) replace(c Call) error {
-	want, old := placed{Files: map[string]string{}}, make([]placed, len(c.Old))
+	want, old := placed{Module: c.Change.Name, Files: map[string]string{}}, make([]placed, len(c.Old))
 	for i, store := range c.Old {
 		if err := readJSON(filepath.Join(store, placedFile), &old[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -116,6 +117,9 @@ func (f *file) replace(c Call) error {
 		for _, a := range c.Change.Artifacts {
 			want.Files[a.Filename] = a.SHA256
 		}
+	}
+	if err := conflict(want, c.Others); err != nil {
+		return err
 	}
 	if err := f.save(c.Work, slices.Concat(old, []placed{want})); err != nil {
 		return fmt.Errorf("save the old files: %w", err)
@@ -143,6 +147,25 @@ func (f *file) replace(c Call) error {
 				if err := disk.Remove(f.disk, filepath.Join(p.Folder, name)); err != nil {
 					return err
 				}
+			}
+		}
+	}
+	return nil
+}
+
+// conflict returns an error if another module has put one of the files there: it would no longer
+// have its version, and its removal would remove the file of this one.
+func conflict(want placed, others []string) error {
+	for _, store := range others {
+		var other placed
+		if err := readJSON(filepath.Join(store, placedFile), &other); errors.Is(err, fs.ErrNotExist) {
+			continue // it has another handler
+		} else if err != nil {
+			return err
+		}
+		for _, name := range slices.Sorted(maps.Keys(want.Files)) {
+			if _, ok := other.Files[name]; ok && other.Folder == want.Folder {
+				return fmt.Errorf("%s belongs to software module %s: change the metadata \"path\" or the name of the artifact", filepath.Join(want.Folder, name), other.Module)
 			}
 		}
 	}

@@ -35,8 +35,10 @@ type Call struct {
 	// Store is the folder of a built-in handler for this installation of the module. Old are those
 	// of the installed version, and of a version that an earlier update could not roll back. They
 	// need not exist.
-	Store string
-	Old   []string
+	// Others are the stores of what is on the device now of all other modules.
+	Store  string
+	Old    []string
+	Others []string
 }
 
 // Handler does one call after the other. A call that returns update.StepResult with Missing set did

@@ -29,6 +29,7 @@ type device struct {
 	// update numbers the updates: each one has a store of its own.
 	update int
 	old    []string
+	others []string
 	// change is what the tests of an example install.
 	change update.Change
 }
@@ -71,7 +72,7 @@ func (d *device) do(verb update.Verb, c update.Change) update.StepResult {
 	if err != nil {
 		return failed(err)
 	}
-	call := Call{Verb: verb, Update: "7", Change: c, OldVersion: "1", Files: filepath.Join(d.root, "files"), Work: filepath.Join(d.root, "work"), Kept: filepath.Join(d.root, "kept"), Store: d.store(d.update), Old: d.old}
+	call := Call{Verb: verb, Update: "7", Change: c, OldVersion: "1", Files: filepath.Join(d.root, "files"), Work: filepath.Join(d.root, "work"), Kept: filepath.Join(d.root, "kept"), Store: d.store(d.update), Old: d.old, Others: d.others}
 	return h.Do(d.Context(), call, func(l Line) { d.lines = append(d.lines, l) })
 }
 
@@ -290,6 +291,25 @@ func TestFilesAreInstalledReplacedRolledBackAndRemoved(t *testing.T) {
 	if got := d.read("opt/settings/a.txt"); got != "(a.txt does not exist)" {
 		t.Errorf("after the removal: %s", got)
 	}
+}
+
+func TestFilesOfAnotherModuleAreNotReplaced(t *testing.T) {
+	d := newDevice(t)
+	d.must(configModule(d, "1", map[string]string{"a.txt": "a1"}), verbs...)
+	d.after()
+	d.others = []string{d.store(0), filepath.Join(d.root, "nothing")}
+	other := configModule(d, "1", map[string]string{"a.txt": "other", "b.txt": "other"})
+	other.Name = "other"
+	d.must(other, update.Check)
+	if r := d.do(update.Install, other); !strings.Contains(r.Err, "opt/settings/a.txt belongs to software module settings: change the metadata") {
+		t.Errorf("result %+v", r)
+	}
+	d.must(other, update.Rollback)
+	if got := d.read("opt/settings/a.txt") + d.read("opt/settings/b.txt"); got != "a1(b.txt does not exist)" {
+		t.Errorf("the files are %s", got)
+	}
+	other.Metadata["path"] += "/other"
+	d.must(other, verbs...)
 }
 
 func TestFilesThatMayNotBeInstalled(t *testing.T) {

@@ -451,6 +451,34 @@ func (d *Document) Stores(m Module) []string {
 	return stores
 }
 
+// Others returns what is on the device now of all other modules: their new version if the update in
+// progress has changed them already, else their old one.
+func (d *Document) Others(m Module) []Module {
+	var others []Module
+	add := func(o Module) {
+		if !o.IsSame(m) {
+			others = append(others, o)
+		}
+	}
+	changed := func(Module) bool { return false }
+	if u := d.Update; u != nil {
+		changed = func(o Module) bool {
+			return slices.ContainsFunc(u.Changes, func(c Change) bool { return c.IsSame(o) && c.changed() })
+		}
+		for _, c := range u.Changes {
+			if c.changed() {
+				add(c.Module)
+			}
+		}
+	}
+	for _, i := range d.Installed {
+		if !changed(i) {
+			add(i)
+		}
+	}
+	return others
+}
+
 // InUse returns all modules whose files are needed: the installed ones, those that an update could
 // not roll back, and those of the update in progress.
 func (d *Document) InUse() []Module {

@@ -4,6 +4,7 @@
 package update
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
@@ -14,7 +15,7 @@ import (
 	"time"
 )
 
-var seeds = flag.Uint64("seeds", 3000, "number of random devices")
+var seeds = flag.Uint64("seeds", 1500, "number of random devices")
 
 // device is a device with handlers that follow a script, and with the truth about its modules.
 type device struct {
@@ -286,5 +287,76 @@ func TestCallThatIsAlwaysInterruptedEnds(t *testing.T) {
 				t.Errorf("inconsistency: %+v", doc.Inconsistency)
 			}
 		})
+	}
+}
+
+func TestOthersAreWhatIsOnTheDeviceNow(t *testing.T) {
+	in := func(name, store string) Module { return Module{Type: "os", Name: name, Version: "1", Store: store} }
+	d := &Document{
+		Installed: []Module{in("a", "old-a"), in("b", "old-b"), in("c", "old-c")},
+		Update: &Update{Changes: []Change{
+			{Module: in("a", "new"), Stage: Changed}, {Module: in("b", "new"), Stage: Ready}, {Module: in("d", "new"), Stage: Changing}, {Module: in("e", "new"), Stage: RolledBack},
+		}},
+	}
+	for name, want := range map[string]string{"b": "a-new d-new c-old-c", "a": "d-new b-old-b c-old-c", "x": "a-new d-new b-old-b c-old-c"} {
+		var got []string
+		for _, o := range d.Others(in(name, "")) {
+			got = append(got, o.Name+"-"+o.Store)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("the others of %s are %s, want %s", name, strings.Join(got, " "), want)
+		}
+	}
+}
+
+func TestUpdateThatADeviceCanNeverDo(t *testing.T) {
+	change := func(name string) Change { return Change{Module: Module{Type: "os", Name: name, Version: "1"}} }
+	var many []Change
+	for i := range MaxModules + 1 {
+		many = append(many, change(fmt.Sprint(i)))
+	}
+	for want, changes := range map[string][]Change{
+		"the update has 101 software modules":                 many,
+		"has two software modules of type os with the name a": {change("a"), change("b"), change("a")},
+		"or the id of the update, has more than 256 bytes":    {change(strings.Repeat("x", MaxName+1))},
+	} {
+		d, err := (&Document{Format: FormatVersion}).Accept("7", FromServer, changes, time.Unix(1, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for on := (Conditions{MayInstall: true}); d.Update != nil; {
+			s := d.Next(on)
+			if s.Kind == Call {
+				t.Fatalf("%s: the handler is called: %+v", want, s)
+			}
+			d = d.Start(s).End(s, StepResult{}, on, time.Unix(2, 0))
+		}
+		if r := d.Results[0]; r.Outcome != Failed || r.Failure.Code != CodeUnsupported || !strings.Contains(r.Failure.Message, want) {
+			t.Errorf("the result is %+v, want %q", r, want)
+		}
+	}
+}
+
+func TestResultIsBounded(t *testing.T) {
+	long := strings.Repeat("ü", 100_000)
+	m := Module{Type: "os", Name: "a", Version: "1", Metadata: map[string]string{"k": long}, Artifacts: []Artifact{{Filename: long}}}
+	d, err := (&Document{Format: FormatVersion}).Accept("7", FromServer, []Change{{Module: m}}, time.Unix(1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for on := (Conditions{MayInstall: true}); d.Update != nil; {
+		s := d.Next(on)
+		r := StepResult{Code: long, Messages: []string{long, long, long}}
+		if s.Verb == Verify || s.Verb == Rollback {
+			r.Err = long
+		}
+		d = d.Start(s).End(s, r, on, time.Unix(2, 0))
+	}
+	encoded, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(encoded) > 50_000 || !d.Ended.Inconsistent {
+		t.Errorf("the document has %d bytes, the result is %+v", len(encoded), d.Ended.Outcome)
 	}
 }
