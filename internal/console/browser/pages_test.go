@@ -35,6 +35,11 @@ var paths = []string{
 	"autoassignments",
 	"autoassignments/fleet/gateways-baseline",
 	"overlaps",
+	"actions/rollouts/fleet/sensor-1-5/resume",
+	"actions/rollouts/fleet/gateway-2-2/approve",
+	"actions/rollouts/fleet/gateway-2-1/retry",
+	"actions/rollouts/fleet/camera-2-9/stop",
+	"actions/sets/fleet/camera-2-9/invalidate?type=Soft",
 }
 
 // TestReading: what a person sees who changes nothing.
@@ -44,6 +49,7 @@ func TestReading(t *testing.T) {
 	t.Run("refusals", s.testRefusals)
 	t.Run("keyboard", s.testKeyboard)
 	t.Run("without script", s.testWithoutScript)
+	t.Run("viewer", s.testViewer)
 }
 
 // testPages opens every page as a viewer. A page has no fault, no violation of accessibility with

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,8 @@ type stage struct {
 	mu sync.Mutex
 	// loggedOut has the people whose sessions have ended.
 	loggedOut map[string]bool
+	// refusal is the error of the API server for each write. nil: the rights decide.
+	refusal error
 }
 
 // people are the names of the people, and the roles that each of them has in all namespaces but
@@ -128,7 +131,7 @@ func (s *stage) Of(r *http.Request) (*console.Viewer, error) {
 	if _, exists := people[name]; !exists || s.loggedOut[name] {
 		return nil, &console.LoginError{Message: "Your session has ended.", Fix: "Log in again.", URL: "/as/vera"}
 	}
-	p := person{name: name, roles: rolesOf(s.t, people[name])}
+	p := person{name: name, roles: rolesOf(s.t, people[name]), refusal: s.refusal}
 	v := &console.Viewer{Name: name, Session: "session of " + name, Authorizer: p}
 	if s.api != nil {
 		v.Client = p.client(s.api)
@@ -150,6 +153,13 @@ func (s *stage) logIn(name string) {
 	s.mu.Unlock()
 }
 
+// refuse lets the API server refuse each write with this error; nil ends it.
+func (s *stage) refuse(err error) {
+	s.mu.Lock()
+	s.refusal = err
+	s.mu.Unlock()
+}
+
 // as opens a tab with a page of the console, which a person sees.
 func (s *stage) as(t testing.TB, name, path string, o chromium.Options) *chromium.Tab {
 	t.Helper()
@@ -160,8 +170,9 @@ func (s *stage) as(t testing.TB, name, path string, o chromium.Options) *chromiu
 
 // person has the rights of some roles in all namespaces but demofleet.Vault.
 type person struct {
-	name  string
-	roles []rbacv1.ClusterRole
+	name    string
+	roles   []rbacv1.ClusterRole
+	refusal error
 }
 
 // May implements console.Authorizer.
@@ -186,6 +197,9 @@ func (p person) has(verb, resource string) bool {
 // client returns a client of the API server that refuses what the roles do not allow.
 func (p person) client(server client.WithWatch) client.Client {
 	refuse := func(verb string, o client.Object) error {
+		if p.refusal != nil {
+			return p.refusal
+		}
 		resource := resourceOf(o)
 		if p.has(verb, resource) && o.GetNamespace() != demofleet.Vault {
 			return nil
@@ -211,17 +225,14 @@ func (p person) client(server client.WithWatch) client.Client {
 
 // resourceOf returns the resource of an object of Goshawk.
 func resourceOf(o client.Object) string {
-	switch o.(type) {
-	case *v1alpha1.Rollout:
-		return string(console.Rollouts)
-	case *v1alpha1.DistributionSet:
-		return string(console.DistributionSets)
-	case *v1alpha1.AutoAssignment:
-		return string(console.AutoAssignments)
-	case *v1alpha1.Target:
-		return string(console.Targets)
+	kind := o.GetObjectKind().GroupVersionKind().Kind
+	if kind == "" {
+		kind = reflect.TypeOf(o).Elem().Name()
 	}
-	return "unknown"
+	if kind == "TargetInventory" {
+		return string(console.Inventories)
+	}
+	return strings.ToLower(kind) + "s"
 }
 
 // shipped returns the ClusterRoles that Goshawk ships for people.
@@ -279,18 +290,7 @@ func (s *source) changed(old, now client.Object) {
 	if o == nil {
 		o = old
 	}
-	kind := console.Kind("")
-	switch o.(type) {
-	case *v1alpha1.DeploymentGroup:
-		kind = console.DeploymentGroups
-	case *v1alpha1.SoftwareModule:
-		kind = console.SoftwareModules
-	case *v1alpha1.TargetInventory:
-		kind = console.Inventories
-	default:
-		kind = console.Kind(resourceOf(o))
-	}
-	s.notify(kind, o.GetNamespace())
+	s.notify(console.Kind(resourceOf(o)), o.GetNamespace())
 }
 
 func (s *source) notify(kind console.Kind, namespace string) {

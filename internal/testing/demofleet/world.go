@@ -52,8 +52,8 @@ type World struct {
 	mu sync.Mutex
 	// now is the time of the world.
 	now time.Time
-	// stale has the objects that were written since the last sync.
-	stale map[reflect.Type]map[client.ObjectKey]bool
+	// stale has the objects that were written since the last sync, by their kind.
+	stale map[string]map[client.ObjectKey]bool
 	// written is when a field manager wrote the spec of an object. The API server in memory has the
 	// clock of the machine for that.
 	written map[writer]time.Time
@@ -92,7 +92,7 @@ func (i indexes) IndexField(_ context.Context, o client.Object, field string, ex
 // newWorld returns a world at that time with these objects, with their status.
 func newWorld(t testing.TB, now time.Time, watchers []fleet.Watcher, objects ...client.Object) *World {
 	t.Helper()
-	w := &World{t: t, now: now, caches: fakes.NewCaches(), Index: fleet.New(), stale: map[reflect.Type]map[client.ObjectKey]bool{}, fields: indexes{}, written: map[writer]time.Time{}}
+	w := &World{t: t, now: now, caches: fakes.NewCaches(), Index: fleet.New(), stale: map[string]map[client.ObjectKey]bool{}, fields: indexes{}, written: map[writer]time.Time{}}
 	for _, o := range objects {
 		w.stamp(o)
 	}
@@ -200,13 +200,22 @@ func (w *World) noteWrites() interceptor.Funcs {
 	}
 }
 
+// kindOf returns the kind of an object, which may be unstructured.
+func kindOf(o client.Object) string {
+	if kind := o.GetObjectKind().GroupVersionKind().Kind; kind != "" {
+		return kind
+	}
+	return reflect.TypeOf(o).Elem().Name()
+}
+
 func (w *World) wrote(o client.Object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stale[reflect.TypeOf(o)] == nil {
-		w.stale[reflect.TypeOf(o)] = map[client.ObjectKey]bool{}
+	kind := kindOf(o)
+	if w.stale[kind] == nil {
+		w.stale[kind] = map[client.ObjectKey]bool{}
 	}
-	w.stale[reflect.TypeOf(o)][client.ObjectKeyFromObject(o)] = true
+	w.stale[kind][client.ObjectKeyFromObject(o)] = true
 }
 
 // Now returns the time of the world.
@@ -247,10 +256,7 @@ func (w *World) Create(manager string, objects ...client.Object) {
 // Edit changes the spec of an object.
 func Edit[T client.Object](w *World, manager string, o T, change func(T)) {
 	w.t.Helper()
-	if err := w.Server.Get(w.t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
-		w.t.Fatal(err)
-	}
-	change(o)
+	change(Get(w, o))
 	w.written[writer{o.GetUID(), manager}] = w.Now()
 	o.SetGeneration(o.GetGeneration() + 1)
 	if err := w.Server.Update(w.t.Context(), o, client.FieldOwner(manager)); err != nil {
@@ -301,7 +307,7 @@ func (w *World) sync() []client.Object {
 	clear(w.stale)
 	w.mu.Unlock()
 	for _, informer := range w.caches.Informers() {
-		keys := stale[reflect.TypeOf(informer.Object)]
+		keys := stale[kindOf(informer.Object)]
 		if len(keys) == 0 {
 			continue
 		}
@@ -325,6 +331,15 @@ func (w *World) sync() []client.Object {
 	changed := w.changed
 	w.changed = nil
 	return changed
+}
+
+// Get reads an object from the API server.
+func Get[T client.Object](w *World, o T) T {
+	w.t.Helper()
+	if err := w.Server.Get(w.t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+		w.t.Fatal(err)
+	}
+	return o
 }
 
 // setWritten gives the managed fields of an object the times of the world.
