@@ -119,7 +119,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // not all servers have one
 	switch {
 	case s.o.IsHost != nil && !s.o.IsHost(r.Host):
-		http.Error(w, "The console is not served under this name. Open the address that it printed.", http.StatusMisdirectedRequest)
+		http.Error(w, "The console is not served under this name. Open the address that it printed, or that of --console-base-url.", http.StatusMisdirectedRequest)
 	case len(r.URL.Path)+len(r.URL.RawQuery) > maxAddress:
 		http.Error(w, "The address is too long.", http.StatusRequestURITooLong)
 	default:
