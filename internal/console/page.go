@@ -24,6 +24,10 @@ type page struct {
 	// not read yet, the page is shown with a sentence about it. After a change of an object of one
 	// of these kinds, an open page is updated.
 	kinds []Kind
+	// anyKind shows the page also if the viewer may not see the first of the kinds, but another.
+	anyKind bool
+	// still pages are not updated after a change.
+	still bool
 	// personal pages are made for one viewer: they may use the viewer, and are not shared. Pages of
 	// actions are personal.
 	personal bool
@@ -58,5 +62,6 @@ func pages() []*page {
 		autoAssignmentsPage,
 		autoAssignmentPage,
 		overlapsPage,
+		searchPage,
 	}
 }

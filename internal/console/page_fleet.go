@@ -15,7 +15,7 @@ import (
 )
 
 var fleetPage = &page{
-	pattern: "GET /{$}", template: "fleet", nav: "Fleet", section: "/",
+	pattern: "GET /{$}", template: "fleet", nav: "Fleet", key: "f", section: "/",
 	kinds: []Kind{Rollouts, Targets, DistributionSets, SoftwareModules, AutoAssignments},
 	load:  loadFleet,
 }

@@ -87,11 +87,8 @@ func (v *mainView) Age(at any) template.HTML { return timeElement(at, v.Now) }
 
 // makePage makes a page.
 func (s *Server) makePage(r *request, p *page) (*made, error) {
-	if len(p.kinds) > 0 {
-		k := r.scope.kinds[p.kinds[0]]
-		if k.whole != nil {
-			return nil, k.whole
-		}
+	if hidden := r.scope.hidden(p); hidden != nil {
+		return nil, hidden
 	}
 	c, err := p.load(r)
 	if err != nil {
@@ -101,7 +98,7 @@ func (s *Server) makePage(r *request, p *page) (*made, error) {
 	if p.personal {
 		v.Token, v.Viewer = r.viewer.formToken(), r.viewer.displayName()
 	}
-	m := &made{title: c.Title, section: p.section, status: http.StatusOK, kinds: p.kinds, namespace: r.namespace(), live: !p.personal && len(p.kinds) > 0}
+	m := &made{title: c.Title, section: p.section, status: http.StatusOK, kinds: p.kinds, namespace: r.namespace(), live: !p.personal && !p.still && len(p.kinds) > 0}
 	m.changesAt = c.ChangesAt
 	if c.Status != 0 {
 		m.status = c.Status

@@ -66,6 +66,23 @@ func (s scope) problem(kind Kind, namespace string) *problem {
 	return &problem{status: http.StatusForbidden, title: "Not allowed", message: fmt.Sprintf("You may not list %s.goshawk.dev in namespace %s.", kind, namespace)}
 }
 
+// hidden returns why a page cannot be shown, or nil if it can.
+func (s scope) hidden(p *page) *problem {
+	for i, kind := range p.kinds {
+		k := s.kinds[kind]
+		switch {
+		case k.whole == nil && (i == 0 || p.anyKind):
+			return nil
+		case k.whole != nil && !p.anyKind:
+			return k.whole
+		}
+	}
+	if len(p.kinds) == 0 {
+		return nil
+	}
+	return s.kinds[p.kinds[0]].whole
+}
+
 // key is the same for viewers who see the same.
 func (s scope) key() string {
 	var b strings.Builder
@@ -86,10 +103,10 @@ func (s *Server) scopeOf(ctx context.Context, v *Viewer, kinds []Kind, wanted st
 	if wanted == "" {
 		candidates = s.o.Source.Index().Namespaces()
 	}
-	for i, kind := range kinds {
+	for _, kind := range kinds {
 		k := s.scopeOfKind(ctx, v, kind, wanted, candidates)
 		found.kinds[kind] = k
-		if i > 0 && k.whole != nil {
+		if k.whole != nil { // of the first kind, only a page that is shown without it shows the sentence
 			found.notices = append(found.notices, fmt.Sprintf("The %s are not shown. %s", plural(kind), k.whole.message))
 		}
 		for _, namespace := range candidates {

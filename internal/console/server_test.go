@@ -81,6 +81,27 @@ func TestPageSaysWhyItHasNoObjects(t *testing.T) {
 	}
 }
 
+func TestSearchFindsOnlyWhatTheViewerMaySee(t *testing.T) {
+	w := newWorld(t, objects.Rollout("pump-update", "set"), objects.DistributionSet("pump-os"), objects.Target("pump-1"), objects.Target("pump-2"),
+		inNamespace(objects.Target("pump-3"), "plant"), objects.AutoAssignment("valves", "set"))
+	w.get("/search").wantStatus(http.StatusOK).wantText("NAMESPACE/NAME")
+	page := w.get("/search?q=pump").wantStatus(http.StatusOK).wantText("pump-update", "pump-os", "Targets 3", "pump-3 plant").wantNoText("valves")
+	if got := page.link("pump-3"); got != "/targets/plant/pump-3" {
+		t.Errorf("the target has the link %s", got)
+	}
+	if got := w.get("/search?q=valve").wantStatus(http.StatusSeeOther).header.Get("Location"); got != "/autoassignments/fleet/valves" {
+		t.Errorf("the only object that is found is at %s", got)
+	}
+	w.rights.deny(Access{Verb: "list", Resource: Targets, Namespace: "plant"})
+	w.rights.deny(Access{Verb: "list", Resource: Rollouts})
+	w.get("/search?q=pump").wantStatus(http.StatusOK).wantText("Targets 2", "The rollouts are not shown").wantNoText("pump-update", "pump-3")
+	w.get("/search?q=nothing").wantStatus(http.StatusOK).wantText("Nothing that you may see")
+	for _, kind := range searchPage.kinds {
+		w.rights.deny(Access{Verb: "list", Resource: kind})
+	}
+	w.get("/search?q=pump").wantStatus(http.StatusForbidden)
+}
+
 func TestResponsesHaveSecurityHeaders(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/rollouts", "/missing", "/static/missing"} {

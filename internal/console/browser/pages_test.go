@@ -25,6 +25,8 @@ var paths = []string{
 	"rollouts/fleet/camera-3-0",
 	"rollouts/fleet/" + demofleet.LongName,
 	"rollouts/fleet/gateway-2-1/targets?bucket=failed",
+	"search",
+	"search?q=gateway",
 	"rollouts/fleet/sensor-1-5/targets",
 	"sets",
 	"sets/fleet/sensor-1-4",
