@@ -14,12 +14,14 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
+	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
 )
 
 // rosterOf returns an index of the objects with a roster that follows it.
@@ -185,6 +187,39 @@ func TestRosterFollowsChanges(t *testing.T) {
 		}
 		if got, want := r.Uses(), fresh.Uses(); !reflect.DeepEqual(got, want) {
 			t.Fatalf("step %d: uses %+v, want %+v", step, got, want)
+		}
+	}
+}
+
+// TestRosterFollowsCaches: targets appear, change, disappear and are created again while the roster
+// follows an index that follows caches.
+func TestRosterFollowsCaches(t *testing.T) {
+	caches, x := fakes.NewCaches(), fleet.New()
+	if err := x.Follow(t.Context(), caches); err != nil {
+		t.Fatal(err)
+	}
+	r := NewRoster(x)
+	x.Watch(r.Note)
+	i := slices.IndexFunc(caches.Informers(), func(i *fakes.Informer) bool { _, is := i.Object.(*v1alpha1.Target); return is })
+	for step, targets := range []string{"", "b", "a b c", "a c", "a b c d", "", "d"} {
+		var objects []runtime.Object
+		for _, name := range strings.Fields(targets) {
+			objects = append(objects, built.Target(name, func(t *v1alpha1.Target) { t.Spec.Hold, t.ResourceVersion = step%2 == 0, fmt.Sprint(step) }))
+		}
+		caches.Informers()[i].Replace(objects)
+		var names []string
+		for _, s := range r.Page(&TargetQuery{}, 1, 50).Targets {
+			names = append(names, s.Name)
+		}
+		if got := strings.Join(names, " "); got != targets {
+			t.Errorf("step %d: targets %q, want %q", step, got, targets)
+		}
+		want := 0
+		if step%2 == 0 {
+			want = len(objects)
+		}
+		if got := r.Page(&TargetQuery{Problems: []fleetcounts.Problem{fleetcounts.Held}}, 1, 50); got.Total != want || got.Of != len(objects) {
+			t.Errorf("step %d: %d of %d targets are held, want %d of %d", step, got.Total, got.Of, want, len(objects))
 		}
 	}
 }
