@@ -45,7 +45,7 @@ func newCommand(out, log io.Writer) *cobra.Command {
 	}
 	c.SetOut(out)
 	c.PersistentFlags().StringVar(&p.config, "config", agent.DefaultConfig, "configuration file")
-	c.AddCommand(p.run(), p.status(), p.history(), p.install(), p.remove(), p.confirm(), p.deny(), p.rollback())
+	c.AddCommand(p.run(), p.status(), p.history(), p.install(), p.remove(), p.confirm(), p.deny(), p.rollback(), p.poll())
 	return c
 }
 
@@ -156,7 +156,7 @@ func printState(out io.Writer, s journal.State) {
 		fmt.Fprintf(w, "\nTYPE\tNAME\tVERSION\n")
 	}
 	for _, m := range s.Installed {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", m.Type, m.Name, m.Version)
+		fmt.Fprintf(w, "%s\t%s\t%s%s\n", m.Type, m.Name, m.Version, doubtAbout(m, s.Inconsistency))
 	}
 	_ = w.Flush()
 }
@@ -167,6 +167,19 @@ func softwareOf(software []journal.Software) string {
 		texts[i] = m.Name + " " + m.Version
 	}
 	return strings.Join(texts, ", ")
+}
+
+// doubtAbout returns a remark about the version of an inconsistent module, or "".
+func doubtAbout(m journal.Software, i *journal.Inconsistency) string {
+	if i == nil {
+		return ""
+	}
+	for _, s := range i.Software {
+		if s.Type == m.Type && s.Name == m.Name {
+			return " before the failure; now inconsistent"
+		}
+	}
+	return ""
 }
 
 func (p *program) history() *cobra.Command {
@@ -293,8 +306,10 @@ func (p *program) updateByHand(ctx context.Context, changes ...update.Change) er
 	e := journal.EndOf(&result)
 	fmt.Fprintf(p.out, "%s: %s\n", e.Outcome, modulesOf(e.Changes))
 	switch {
+	case result.Inconsistent && e.Outcome == update.Succeeded:
+		return exit{exitInconsistent, errors.New("the device is inconsistent because of an earlier update: goshawk-agent status says why")}
 	case result.Inconsistent:
-		return exit{exitInconsistent, fmt.Errorf("the device is inconsistent: %s (code %s)", e.Message, e.Code)}
+		return exit{exitInconsistent, fmt.Errorf("%s (code %s); the device is inconsistent: goshawk-agent status says why", e.Message, e.Code)}
 	case e.Outcome != update.Succeeded:
 		return fmt.Errorf("%s (code %s)", e.Message, e.Code)
 	}
@@ -327,6 +342,10 @@ func (p *program) rollback() *cobra.Command {
 	return p.ask("rollback", "Cancel the update in progress, and roll back what it has changed", "/rollback")
 }
 
+func (p *program) poll() *cobra.Command {
+	return p.ask("poll", "Let the agent ask the server for work now, and not after the interval", "/poll")
+}
+
 func (p *program) ask(use, short, path string) *cobra.Command {
 	var r agent.Request
 	c := &cobra.Command{
@@ -343,7 +362,7 @@ func (p *program) ask(use, short, path string) *cobra.Command {
 			return err
 		},
 	}
-	if path != "/rollback" {
+	if path == "/confirm" || path == "/deny" {
 		c.Flags().StringVar(&r.Remark, "remark", "", "remark for the server")
 	}
 	return c

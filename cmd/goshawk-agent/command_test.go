@@ -151,15 +151,21 @@ exit code 1
 `, install("2", i.bundle("2.tar", bad))...)
 	i.wants(`
 Failed: web 3 (Broken)
-error: the device is inconsistent: app web 3: verify: exit status 1: web does not start (code E17)
+error: app web 3: verify: exit status 1: web does not start (code E17); the device is inconsistent: goshawk-agent status says why
 exit code 3
 `, install("3", i.bundle("3.tar", broken))...)
-	if text := i.do("status"); !strings.Contains(text, "Consistent:   no, since TIME: ") || !strings.Contains(text, "exit code 3") {
+	if text := i.do("status"); !strings.Contains(text, "Consistent:   no, since TIME: ") ||
+		!strings.Contains(text, "app   web   1 before the failure; now inconsistent\nexit code 3") {
 		t.Errorf("the status of an inconsistent device is\n%s", text)
 	}
 	if text := i.do("status", "--json"); !strings.Contains(text, `"consistent": false`) {
 		t.Errorf("state.json is\n%s", text)
 	}
+	i.wants(`
+Succeeded: tool 1
+error: the device is inconsistent because of an earlier update: goshawk-agent status says why
+exit code 3
+`, "install", i.bundle("tool.tar", good), "--type=app", "--name=tool", "--version=1")
 	i.wants("Succeeded: web 4\nexit code 0\n", install("4", i.bundle("4.tar", good))...)
 	i.wants("Succeeded: removal of web\nexit code 0\n", "remove", "--type=app", "--name=web")
 	i.wants(`
@@ -167,6 +173,7 @@ ENDED                 UPDATE                      OUTCOME    MODULES            
 TIME  ID  Succeeded  web 1               
 TIME  ID  Failed     web 2 (RolledBack)  E17
 TIME  ID  Failed     web 3 (Broken)      E17
+TIME  ID  Succeeded  tool 1              
 TIME  ID  Succeeded  web 4               
 TIME  ID  Succeeded  removal of web      
 exit code 0
@@ -175,7 +182,7 @@ exit code 0
 
 func TestCommandsThatNeedTheAgent(t *testing.T) {
 	i := newInstallation(t, "")
-	for _, command := range []string{"confirm", "deny", "rollback"} {
+	for _, command := range []string{"confirm", "deny", "rollback", "poll"} {
 		i.wants(`
 error: the agent does not run: start it with goshawk-agent run, or systemctl start goshawk-agent
 exit code 5

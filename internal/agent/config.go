@@ -132,6 +132,9 @@ func ReadConfig(path string) (Config, error) {
 	if err := yaml.UnmarshalStrict(data, &c); err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
+	if err := c.resolve(filepath.Dir(path)); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
 	if c.Folder == "" {
 		c.Folder = defaultFolder
 	}
@@ -145,6 +148,25 @@ func ReadConfig(path string) (Config, error) {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	return c, nil
+}
+
+// resolve makes the paths of the configuration absolute, because handlers run in other folders. A
+// relative one is relative to the folder of the configuration file.
+func (c *Config) resolve(folder string) error {
+	folder, err := filepath.Abs(folder)
+	if err != nil {
+		return err
+	}
+	paths := []*string{&c.Folder, &c.HandlersFolder}
+	if s := c.Server; s != nil {
+		paths = append(paths, &s.TargetTokenFile, &s.GatewayTokenFile, &s.ClientCertificateFile, &s.ClientKeyFile, &s.CAFile)
+	}
+	for _, path := range paths {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(folder, *path)
+		}
+	}
+	return nil
 }
 
 func (c *Config) check() error {

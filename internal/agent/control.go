@@ -70,6 +70,13 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	handle("/deny", func(ctx context.Context, r Request) (any, error) {
 		return nil, a.Answer(ctx, update.Denied, r.Remark)
 	})
+	handle("/poll", func(context.Context, Request) (any, error) {
+		if a.Server == nil {
+			return nil, errors.New("the configuration has no server")
+		}
+		a.poll()
+		return nil, nil
+	})
 	handle("/rollback", func(ctx context.Context, _ Request) (any, error) { return nil, a.rollback(ctx) })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	context.AfterFunc(ctx, func() { _ = server.Close() })

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/goshawk-dev/goshawk/internal/agent/ddi"
@@ -65,13 +66,18 @@ const (
 func (a *Agent) serve(ctx context.Context) {
 	s := a.Server
 	pause := download.PauseWithJitter(time.Second, s.Longest, s.Random)
+	a.Log.Info("the agent runs", "server", s.Client.Address())
+	isConnected := false
 	for failures := 0; ctx.Err() == nil; {
 		a.mu.Lock()
 		a.visits++
 		a.mu.Unlock()
 		poll, err := a.visit(ctx)
 		if err == nil {
-			failures = 0
+			if !isConnected {
+				a.Log.Info("connected to the server")
+			}
+			isConnected, failures = true, 0
 			a.mu.Lock()
 			a.visited = a.visits
 			a.wake()
@@ -83,12 +89,40 @@ func (a *Agent) serve(ctx context.Context) {
 			return
 		}
 		a.Log.Warn("the server cannot be used now", "error", err)
-		if answer := (*ddi.Error)(nil); errors.As(err, &answer) && answer.RetryAfter > 0 {
-			sleep(ctx, answer.RetryAfter)
-		}
-		pause(ctx, failures)
+		isConnected = false
+		a.unlessPolled(ctx, func(ctx context.Context) {
+			if answer := (*ddi.Error)(nil); errors.As(err, &answer) && answer.RetryAfter > 0 {
+				sleep(ctx, answer.RetryAfter)
+			}
+			pause(ctx, failures)
+		})
 		failures++
 	}
+}
+
+// unlessPolled waits, and ends that early if a person asks for a poll.
+func (a *Agent) unlessPolled(ctx context.Context, wait func(context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	watching.Go(func() {
+		for {
+			a.mu.Lock()
+			changed, isDue := a.changed, a.Server.pollNow
+			a.Server.pollNow = false
+			a.mu.Unlock()
+			if isDue {
+				cancel()
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+		}
+	})
+	wait(ctx)
 }
 
 // waitForNews returns at the time of the next poll, or earlier if there is news for the server.
@@ -206,7 +240,7 @@ func (a *Agent) reportResult(ctx context.Context, r *update.Result) error {
 	case r.Outcome != update.Succeeded:
 		f.Status.Result.Finished = wire.FinishedFailure
 		f.Status.Code = wire.Text(r.Failure.Code)
-		f.Status.Details = append(f.Status.Details, r.Failure.Message)
+		f.Status.Details = append(f.Status.Details, r.Failure.Message+leftBroken(r.Changes))
 	}
 	if r.Inconsistent {
 		message := "The device is inconsistent."
@@ -219,6 +253,18 @@ func (a *Agent) reportResult(ctx context.Context, r *update.Result) error {
 		f.Status.Code, f.Status.Details = update.CodeInconsistent, append(f.Status.Details, message)
 	}
 	return a.ignoreRefusal(send(ctx, r.ID, f))
+}
+
+// leftBroken returns why modules could not be rolled back, as the end of the message of a failure,
+// or "" if all were.
+func leftBroken(changes []update.Change) string {
+	text := ""
+	for _, c := range changes {
+		if c.Stage == update.Broken {
+			text += fmt.Sprintf("; %s %s could not be rolled back: %s", c.Type, c.Name, c.RollbackFailure)
+		}
+	}
+	return text
 }
 
 // ignoreRefusal returns nil if the server refuses a request and would refuse it again, for example

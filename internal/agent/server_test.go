@@ -5,9 +5,12 @@ package agent
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
@@ -161,5 +164,72 @@ func TestUpdateAfterADownload(t *testing.T) {
 				t.Errorf("state: %+v", got)
 			}
 		})
+	}
+}
+
+// TestPollByHand: a poll that a person asks for does not wait for the interval, nor for the next
+// attempt while the server cannot be used.
+func TestPollByHand(t *testing.T) {
+	s := newSite(t, "exit 0")
+	polls := func() (n int) {
+		for _, c := range s.backend.Calls() {
+			if c.Method == "State" {
+				n++
+			}
+		}
+		return n
+	}
+	s.until(func() string {
+		if polls() == 0 {
+			return "the agent has not polled"
+		}
+		return ""
+	})
+	s.backend.SetErrors(map[string]error{"State": deviceapi.Unavailable{RetryAfter: time.Hour}})
+	for range 3 {
+		before := polls()
+		s.poll()
+		s.until(func() string {
+			if polls() == before {
+				return "the agent has not polled"
+			}
+			return ""
+		})
+	}
+}
+
+// TestMessageOfAnInconsistentDevice says what failed, and why it could not be rolled back.
+func TestMessageOfAnInconsistentDevice(t *testing.T) {
+	s := newSite(t, "case $1 in verify) echo does not start; exit 1;; rollback) echo the old image is lost; exit 1; esac")
+	s.offer("2")
+	a := s.action(100, v1alpha1.ActionError)
+	for _, want := range []string{"does not start", "os linux could not be rolled back", "the old image is lost"} {
+		if !strings.Contains(a.FailureMessage, want) {
+			t.Errorf("the message is %q, want %q in it", a.FailureMessage, want)
+		}
+	}
+}
+
+// TestRelativePathsOfAConfiguration are relative to the folder of the file, wherever the agent and
+// its handlers run.
+func TestRelativePathsOfAConfiguration(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "config.yaml")
+	content := `
+folder: state
+handlersFolder: /handlers
+server: {url: "https://devices.example.com/fleet", clientCertificateFile: tls/crt, clientKeyFile: ./tls/key, caFile: ../ca}
+`
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ReadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{c.Folder, c.HandlersFolder, c.Server.ClientCertificateFile, c.Server.ClientKeyFile, c.Server.CAFile, c.Server.TargetTokenFile}
+	want := []string{folder + "/state", "/handlers", folder + "/tls/crt", folder + "/tls/key", filepath.Dir(folder) + "/ca", ""}
+	if !slices.Equal(got, want) {
+		t.Errorf("the paths are %q, want %q", got, want)
 	}
 }

@@ -314,6 +314,9 @@ func messageIn(body []byte) string {
 	return text
 }
 
+// Address returns the address of the device at the server.
+func (c *Client) Address() string { return c.base.String() }
+
 // AttributesLink returns the address of the attributes, for a device whose attributes have changed
 // without a request of the server.
 func (c *Client) AttributesLink() wire.Link { return wire.Link{Href: c.path("configData")} }
