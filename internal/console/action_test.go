@@ -305,7 +305,7 @@ func TestActionsOfEachViewer(t *testing.T) {
 					if written != tc.value && (tc.field != "spec.hold" || written == "true") || w.writes != 1 || w.manager != "goshawk-console" {
 						t.Errorf("%s: %s is %q after %d writes by %q", role, tc.field, written, w.writes, w.manager)
 					}
-					w.get(sent.header.Get("Location")).wantStatus(http.StatusOK).wantText("Applied: ", tc.field)
+					w.get(sent.header.Get("Location")).wantStatus(http.StatusOK).wantText(": result", tc.field)
 				case role == "anonymous":
 					sent.wantStatus(http.StatusForbidden).wantText("Changes need a login.")
 				default:
@@ -670,13 +670,13 @@ func TestPageAfterAChange(t *testing.T) {
 	r := runningRollout(wants(v1alpha1.IntentPaused))
 	ownedBy(r, "goshawk-console", `{"f:spec":{"f:state":{}}}`)
 	w := newActionWorld(t, r)
-	page := w.get("/actions/rollouts/fleet/firmware/pause/done").wantStatus(http.StatusOK).wantText("Paused", "goshawk-console, 60s ago").wantNoText("has written spec.state since")
+	page := w.get("/actions/rollouts/fleet/firmware/pause/done").wantStatus(http.StatusOK).wantText("✓ written", "Paused", "goshawk-console, 60s ago").wantNoText("has written spec.state since")
 	if !strings.Contains(page.pre("manifest"), "state: Paused") {
 		t.Errorf("the manifest is %s", page.pre("manifest"))
 	}
 	reverted := runningRollout()
 	ownedBy(reverted, "kustomize-controller", `{"f:spec":{"f:state":{}}}`)
-	newActionWorld(t, reverted).get("/actions/rollouts/fleet/firmware/pause/done").wantText("kustomize-controller (Flux)", "Flux has written spec.state since.", "commit the change")
+	newActionWorld(t, reverted).get("/actions/rollouts/fleet/firmware/pause/done").wantText("The console is not the last writer of these fields.", "kustomize-controller (Flux)", "Flux has written spec.state since.", "commit the change")
 }
 
 // Texts of people and devices, and addresses without a link to them, do no harm.

@@ -52,6 +52,9 @@ type actionView struct {
 	// Invalidation is what uses the set.
 	Invalidation *explain.Invalidation
 	Affected     affectedView
+	// Counts are those of a rollout, and Plan the groups of the plan to approve.
+	Counts *v1alpha1.Counts
+	Plan   []v1alpha1.GroupStatus
 	// Change has the fields, the effect and the rights.
 	Change *operation.Change
 	Fields []fieldView
@@ -128,8 +131,6 @@ type applyView struct {
 	WhyNot, Login string
 	// DryRun is what the API server says against the change. nil: it accepts it, or was not asked.
 	DryRun *refusal
-	// IsAccepted is true if the API server has accepted the change in a dry run.
-	IsAccepted bool
 	// Path is where the form is sent, and Hidden has its fields.
 	Path   string
 	Hidden []hidden
@@ -140,6 +141,9 @@ type applyView struct {
 	Button                string
 	IsEmergency           bool
 }
+
+// CanApply reports whether the page has the form.
+func (v applyView) CanApply() bool { return v.WhyNot == "" && v.DryRun == nil }
 
 type hidden struct{ Name, Value string }
 
@@ -181,6 +185,9 @@ func (a *actionRequest) page(said *refusal, changed []string) (content, error) {
 		return c, err
 	}
 	v.State = change.State
+	if a.kind == DistributionSets {
+		v.State = "valid"
+	}
 	if !a.isChosen {
 		return c, nil
 	}
@@ -189,7 +196,15 @@ func (a *actionRequest) page(said *refusal, changed []string) (content, error) {
 
 // fill adds the proposal for a change.
 func (a *actionRequest) fill(v *actionView, change *operation.Change) error {
-	if v.Invalidation != nil {
+	switch o := a.object.(type) {
+	case *v1alpha1.Rollout:
+		counts := operation.CountsOf(o)
+		v.Counts = &counts
+		if a.verb == operation.VerbApprove {
+			v.Plan = o.Status.Groups[:min(len(o.Status.Groups), maxChoices)]
+		}
+	case *v1alpha1.DistributionSet:
+		change.Targets = v.Invalidation.Affected(a.wanted.Cancellation)
 		change.Effect = append(v.Invalidation.Sentences(a.wanted.Cancellation), change.Effect...)
 	}
 	p, err := proposal.Of(change, a.object)
@@ -239,7 +254,6 @@ func (a *actionRequest) applyView(v *actionView, change *operation.Change, unkno
 		apply.WhyNot = "A field of this change is locked. Commit the manifest instead."
 	default:
 		apply.DryRun = a.dryRun(change)
-		apply.IsAccepted = apply.DryRun == nil
 	}
 	for name, values := range a.values() {
 		for _, value := range values {
@@ -446,11 +460,16 @@ func fileName(name string) string {
 	return string(kept) + ".yaml"
 }
 
+// notSet is the value of a field that is not set.
+var notSet = proposal.ValueText(nil)
+
 // doneView is the page about what was written.
 type doneView struct {
 	Title, Noun, Namespace, Name, ObjectPath string
-	State                                    string
 	Fields                                   []writtenField
+	// IsWritten is true if the console wrote one of the fields last, or if it has removed them.
+	// IsOther is true if all fields were written by others.
+	IsWritten, IsOther bool
 	// Reverted names the tools that have written a field since.
 	Reverted           []string
 	Origins            []operation.Origin
@@ -466,22 +485,25 @@ type writtenField struct {
 
 // done is the page after a change was written: the fields as they are now, and what wrote them.
 func (a *actionRequest) done() (content, error) {
-	v := doneView{Title: "Applied: " + a.title(), Noun: a.noun, Namespace: a.path("namespace"), Name: a.name(), ObjectPath: a.objectPath(), Origins: operation.OriginsOf(a.object),
+	v := doneView{Title: a.title() + ": result", Noun: a.noun, Namespace: a.path("namespace"), Name: a.name(), ObjectPath: a.objectPath(), Origins: operation.OriginsOf(a.object),
 		Download: a.actionPath() + "/done/manifest.yaml"}
 	tools := map[string]bool{}
 	for _, path := range operation.FieldsOf(a.verb) {
-		f := writtenField{Path: path, Value: "(not set)"}
+		f := writtenField{Path: path, Value: notSet}
 		if value, found := operation.ValueAt(a.raw.Object, path); found {
 			f.Value = proposal.ValueText(value)
 		}
 		if writer, found := operation.WriterOf(a.object, path); found {
 			f.Writer = &writer
+			v.IsWritten, v.IsOther = v.IsWritten || writer.Manager == fieldManager, true
 			if writer.Tool != "" {
 				tools[fmt.Sprintf("%s has written %s since.", writer.Tool, path)] = true
 			}
 		}
 		v.Fields = append(v.Fields, f)
 	}
+	v.IsWritten = v.IsWritten || a.verb == operation.VerbWithdrawApproval && v.Fields[0].Value == notSet
+	v.IsOther = v.IsOther && !v.IsWritten
 	v.Reverted = slices.Sorted(maps.Keys(tools))
 	var err error
 	v.Manifest, err = proposal.Manifest(a.raw, nil)
