@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/explain"
 	"github.com/goshawk-dev/goshawk/internal/operation"
 	"github.com/goshawk-dev/goshawk/internal/testing/build"
 	"github.com/goshawk-dev/goshawk/internal/testing/fakes"
@@ -731,4 +732,31 @@ func TestActionsOfAKindThatMayNotBeSeen(t *testing.T) {
 		return apierrors.NewForbidden(schema.GroupResource{Resource: "rollouts"}, "firmware", errors.New("no get"))
 	}})
 	w.get("/actions/rollouts/fleet/firmware/pause").wantStatus(http.StatusForbidden).wantText("no get")
+}
+
+// Viewers who ask for the preview of the same set at the same time cause one computation. A change
+// of the set, other rights and a moment later another one is made.
+func TestPreviewIsKeptForAMoment(t *testing.T) {
+	var p previews
+	computed := 0
+	get := func(key, version string, now time.Time) {
+		p.get(key, version, now, func() *explain.Invalidation { computed++; return &explain.Invalidation{} })
+	}
+	get("a", "1", worldTime)
+	get("a", "1", worldTime.Add(time.Second))
+	if computed != 1 {
+		t.Errorf("it was computed %d times", computed)
+	}
+	get("a", "2", worldTime)
+	get("b", "1", worldTime)
+	get("b", "1", worldTime.Add(previewLifetime))
+	if computed != 4 {
+		t.Errorf("it was computed %d times", computed)
+	}
+	for i := range 10 * maxPreviews {
+		get(fmt.Sprint(i), "1", worldTime)
+	}
+	if len(p.entries) > maxPreviews {
+		t.Errorf("%d previews are kept", len(p.entries))
+	}
 }

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -356,23 +358,62 @@ func (a *actionRequest) typeChoice(kind v1alpha1.Cancellation) typeChoice {
 // previewInvalidation returns what the invalidation of a set would do, as far as the viewer may see
 // it.
 func (a *actionRequest) previewInvalidation(set *v1alpha1.DistributionSet) *explain.Invalidation {
-	preview := explain.NewInvalidationPreview(set, a.wanted.DeleteRollouts, a.now)
-	if a.sees(AutoAssignments, set.Namespace) {
-		for _, o := range a.index.AutoAssignments(set.Namespace) {
-			preview.AddAutoAssignment(o)
+	key := fmt.Sprintf("%s/%s %t %s", set.Namespace, set.Name, a.wanted.DeleteRollouts, a.scope.key())
+	return a.previews.get(key, set.ResourceVersion, a.now, func() *explain.Invalidation {
+		preview := explain.NewInvalidationPreview(set, a.wanted.DeleteRollouts, a.now)
+		if a.sees(AutoAssignments, set.Namespace) {
+			for _, o := range a.index.AutoAssignments(set.Namespace) {
+				preview.AddAutoAssignment(o)
+			}
 		}
-	}
-	if a.sees(Rollouts, set.Namespace) {
-		for _, o := range a.index.Rollouts(set.Namespace) {
-			preview.AddRollout(o)
+		if a.sees(Rollouts, set.Namespace) {
+			for _, o := range a.index.Rollouts(set.Namespace) {
+				preview.AddRollout(o)
+			}
 		}
-	}
-	if a.sees(Targets, set.Namespace) {
-		for _, o := range a.index.Targets(set.Namespace) {
-			preview.AddTarget(o)
+		if a.sees(Targets, set.Namespace) {
+			for _, o := range a.index.AllTargets() {
+				if o.Namespace == set.Namespace {
+					preview.AddTarget(o)
+				}
+			}
 		}
+		return preview.Result()
+	})
+}
+
+const (
+	// maxPreviews is the maximum number of previews that are kept.
+	maxPreviews = 32
+	// previewLifetime is how long a preview is used.
+	previewLifetime = 2 * time.Second
+)
+
+// previews keeps the newest previews of invalidations for a moment, and computes one at a time: a
+// preview reads all targets of its namespace, and viewers without a login can ask for it.
+type previews struct {
+	mu      sync.Mutex
+	entries map[string]preview
+}
+
+type preview struct {
+	version string
+	at      time.Time
+	result  *explain.Invalidation
+}
+
+// get returns the preview with that key, of this version of the set. It must not be changed.
+func (p *previews) get(key, version string, now time.Time, compute func() *explain.Invalidation) *explain.Invalidation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if kept, ok := p.entries[key]; ok && kept.version == version && now.Sub(kept.at).Abs() < previewLifetime {
+		return kept.result
 	}
-	return preview.Result()
+	if p.entries == nil || len(p.entries) >= maxPreviews {
+		p.entries = map[string]preview{}
+	}
+	p.entries[key] = preview{version: version, at: now, result: compute()}
+	return p.entries[key].result
 }
 
 // affected returns what the action reaches, as far as the viewer may see it.

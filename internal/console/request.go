@@ -39,6 +39,8 @@ type request struct {
 	form  url.Values
 	http  *http.Request
 	scope scope
+	// previews are those of invalidations.
+	previews *previews
 }
 
 func (r *request) context() context.Context { return r.http.Context() }

@@ -64,6 +64,7 @@ type Server struct {
 	roster   *explain.Roster
 	overlaps *overlapCache
 	render   *renderer
+	previews previews
 	hub      *hub
 	cache    *pageCache
 	// heartbeat is heartbeatInterval. Tests set it.
@@ -147,7 +148,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request, p *page) {
 		return
 	}
 	defer s.recover(w, r, viewer)
-	asked := &request{index: s.o.Source.Index(), roster: s.roster, overlaps: s.overlaps, source: s.o.Source, now: s.o.Now(), viewer: viewer, url: r.URL, http: r}
+	asked := &request{index: s.o.Source.Index(), roster: s.roster, overlaps: s.overlaps, source: s.o.Source, now: s.o.Now(), viewer: viewer, url: r.URL, http: r, previews: &s.previews}
 	if strings.HasPrefix(p.pattern, "POST ") {
 		if err := readForm(w, asked); err != nil {
 			s.serveProblem(w, r, viewer, problemOf(err))
