@@ -423,7 +423,7 @@ func (a *actionRequest) affected() affectedView {
 	for _, d := range found.Devices {
 		row := affectedRow{What: d.What, Count: d.Count}
 		if d.Bucket != "" && d.Count > 0 {
-			row.Path = "/targets?namespace=" + a.path("namespace") + "&rollout=" + a.name() + "&state=" + d.Bucket
+			row.Path = a.objectPath() + "/targets?bucket=" + d.Bucket
 		}
 		v.Devices = append(v.Devices, row)
 	}

@@ -42,6 +42,13 @@ var paths = []string{
 	"actions/rollouts/fleet/gateway-2-1/retry",
 	"actions/rollouts/fleet/camera-2-9/stop",
 	"actions/sets/fleet/camera-2-9/invalidate?type=Soft",
+	"actions/rollouts/fleet/gateway-2-1/advance",
+	"actions/rollouts/fleet/gateway-2-1/stop?type=Force",
+	"actions/rollouts/fleet/gateway-2-1/stop/done",
+	"actions/autoassignments/fleet/gateways-baseline/pause",
+	"actions/targets/fleet/gateway-031/hold",
+	"actions/sets/fleet/gateway-2-1/invalidate",
+	"actions/sets/fleet/sensor-1-4/invalidate",
 }
 
 // TestReading: what a person sees who changes nothing.
