@@ -16,7 +16,9 @@ import (
 	"testing"
 
 	diff "github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/goshawk-dev/goshawk/hack/kustomize"
@@ -169,6 +171,26 @@ func TestWatchedNamespacesLimitTheRights(t *testing.T) {
 	}
 }
 
+// Arguments are texts, also with a prefix that ends with a colon, which is a map without quotes.
+func TestArgumentsOfTheConsoleAreTexts(t *testing.T) {
+	t.Parallel()
+	rendered, err := helm.Template(t, chart, "console: {enabled: true, oidc: {issuerURL: 'https://idp.example/#a', clientID: '1', usernameClaim: email, usernamePrefix: 'oidc:', groupsClaim: g, groupsPrefix: 'oidc:', groups: ['oidc:a b', 'c: d']}, baseURL: 'https://c.example', secretName: c}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d appsv1.Deployment
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(objects(t, rendered)["Deployment goshawk-system/goshawk-console"].Object, &d, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"--console-oidc-issuer-url=https://idp.example/#a", "--console-oidc-client-id=1", "--console-oidc-username-prefix=oidc:", "--console-oidc-groups-prefix=oidc:", "--console-oidc-groups=oidc:a b,c: d",
+	} {
+		if args := d.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, want) {
+			t.Errorf("the arguments %q do not contain %s", args, want)
+		}
+	}
+}
+
 // The rights of the console to act as people are limited to the names in the values, or not given.
 func TestConsoleActsAsListedPeopleOnly(t *testing.T) {
 	t.Parallel()
@@ -295,14 +317,14 @@ var changes = map[string]struct {
 	"console.baseURL":                                {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "--console-base-url=https://console.example\n"},
 	"console.secretName":                             {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "secretName: console\n"},
 	"console.sessionLifetime":                        {"console: {enabled: true, sessionLifetime: 1h, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "--console-session-lifetime=1h\n"},
-	"console.oidc.issuerURL":                         {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-issuer-url=https://idp.example\n"},
-	"console.oidc.clientID":                          {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-client-id=goshawk\n"},
-	"console.oidc.scopes":                            {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, scopes: [openid, groups]}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-scopes=openid,groups\n"},
-	"console.oidc.usernameClaim":                     {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, usernameClaim: email}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-username-claim=email\n"},
-	"console.oidc.usernamePrefix":                    {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, usernamePrefix: 'oidc:'}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-username-prefix=oidc:\n"},
-	"console.oidc.groupsClaim":                       {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groupsClaim: groups}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-groups-claim=groups\n"},
-	"console.oidc.groupsPrefix":                      {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groupsPrefix: 'oidc:'}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-groups-prefix=oidc:\n"},
-	"console.oidc.groups":                            {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groups: ['oidc:a', 'oidc:b']}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-groups=oidc:a,oidc:b\n"},
+	"console.oidc.issuerURL":                         {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-issuer-url=https://idp.example\"\n"},
+	"console.oidc.clientID":                          {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-client-id=goshawk\"\n"},
+	"console.oidc.scopes":                            {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, scopes: [openid, groups]}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-scopes=openid,groups\"\n"},
+	"console.oidc.usernameClaim":                     {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, usernameClaim: email}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-username-claim=email\"\n"},
+	"console.oidc.usernamePrefix":                    {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, usernamePrefix: 'oidc:'}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-username-prefix=oidc:\"\n"},
+	"console.oidc.groupsClaim":                       {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groupsClaim: groups}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-groups-claim=groups\"\n"},
+	"console.oidc.groupsPrefix":                      {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groupsPrefix: 'oidc:'}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-groups-prefix=oidc:\"\n"},
+	"console.oidc.groups":                            {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groups: ['oidc:a', 'oidc:b']}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-groups=oidc:a,oidc:b\"\n"},
 	"console.oidc.useSecretCA":                       {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, useSecretCA: true}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-ca-file=/etc/goshawk/console/ca.crt\n"},
 	"console.impersonation.enabled":                  {"console: {enabled: true}", "name: goshawk-console-impersonation\n"},
 	"console.impersonation.users":                    {"console: {enabled: true, impersonation: {users: ['oidc:anna']}}", "resources: [users]\n  resourceNames:\n  - oidc:anna\n"},

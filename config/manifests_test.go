@@ -287,9 +287,10 @@ func TestTheImageHasTheVersionOfTheRepository(t *testing.T) {
 	}
 }
 
-// The component limits the right to impersonate to names, and the console ignores other groups,
-// with which the API server would refuse each request.
-func TestImpersonationCanBeLimited(t *testing.T) {
+// overlay builds a kustomization of config/console with further fields. CONSOLE is the path of that
+// folder.
+func overlay(t *testing.T, fields string) []*unstructured.Unstructured {
+	t.Helper()
 	folder := t.TempDir()
 	back, err := filepath.Abs("console")
 	if err != nil {
@@ -298,11 +299,36 @@ func TestImpersonationCanBeLimited(t *testing.T) {
 	if back, err = filepath.Rel(folder, back); err != nil {
 		t.Fatal(err)
 	}
-	overlay := "resources: [" + back + "]\ncomponents: [" + back + "/limited]\n"
-	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+	text := "resources: [CONSOLE]\n" + fields
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(strings.ReplaceAll(text, "CONSOLE", back)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	objects := build(t, folder)
+	return build(t, folder)
+}
+
+// The patch in docs/console.md gives the console its login, beside the component.
+func TestDocumentedPatchOfTheConsole(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs", "console.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)\n   ```yaml\n   # kustomization.yaml\n(.*?)   ```").FindStringSubmatch(string(page))
+	if block == nil {
+		t.Fatal("docs/console.md has no kustomization.yaml")
+	}
+	objects := overlay(t, "components: [CONSOLE/limited]\n"+strings.ReplaceAll("\n"+block[1], "\n   ", "\n"))
+	args := of[appsv1.Deployment](t, objects, "Deployment")["goshawk-console"].Spec.Template.Spec.Containers[0].Args
+	for _, want := range []string{"--console-base-url=https://goshawk.example.com", "--console-oidc-groups-prefix=oidc:", "--console-oidc-groups=oidc:release-team,oidc:on-call"} {
+		if !slices.Contains(args, want) {
+			t.Errorf("the arguments %q do not contain %s", args, want)
+		}
+	}
+}
+
+// The component limits the right to impersonate to names, and the console ignores other groups,
+// with which the API server would refuse each request.
+func TestImpersonationCanBeLimited(t *testing.T) {
+	objects := overlay(t, "components: [CONSOLE/limited]\n")
 	role := of[rbacv1.ClusterRole](t, objects, "ClusterRole")["goshawk-console-impersonation"]
 	var groups []string
 	for _, rule := range role.Rules {
