@@ -38,6 +38,8 @@ type fleetView struct {
 	Problems []fleetCount
 	Sets     []setRow
 	Bar      Bar
+	// Attention are the rollouts that need a person, and Active those that have not ended.
+	Attention, Active string
 	// SeesTargets and SeesRollouts are false if these may not be shown.
 	SeesTargets, SeesRollouts bool
 }
@@ -95,6 +97,7 @@ func loadFleet(r *request) (content, error) {
 		Modules: r.namespaces(SoftwareModules), AutoAssignments: r.namespaces(AutoAssignments), MaxTasks: fleetTasks, MaxSets: fleetSets, MaxRollouts: fleetRollouts,
 	})}
 	v.Namespaces = r.allNamespaces(Rollouts, Targets)
+	v.Attention, v.Active = rolloutsLink(r.namespace(), showAttention), rolloutsLink(r.namespace(), showActive)
 	v.Several = len(v.Namespaces) > 1 && r.namespace() == ""
 	for i := range v.Fleet.Tasks {
 		v.Tasks = append(v.Tasks, taskRowOf(&v.Fleet.Tasks[i]))
@@ -163,6 +166,15 @@ func targetsLink(namespace, set, state string) string {
 	return listPath(Targets) + "?" + q.Encode()
 }
 
+// rolloutsLink returns the list of the rollouts of a namespace, empty for all, in a state.
+func rolloutsLink(namespace, state string) string {
+	q := url.Values{"state": {state}}
+	if namespace != "" {
+		q.Set("namespace", namespace)
+	}
+	return listPath(Rollouts) + "?" + q.Encode()
+}
+
 // statusCounts returns the numbers of targets by update status, and a bar of them.
 func statusCounts(t *fleetcounts.Tally, namespace, set string) ([]fleetCount, Bar) {
 	var counts []fleetCount
@@ -198,13 +210,10 @@ func problemCounts(t *fleetcounts.Tally, namespace, set string) []fleetCount {
 	return counts
 }
 
-// noSet is the value of the filter for targets whose set is not known.
-const noSet = "-"
-
 func setRowOf(s explain.FleetSet) setRow {
 	set := s.Name
 	if set == "" {
-		set = noSet
+		set = explain.NoSet
 	}
 	row := setRow{FleetSet: s, Link: targetsLink(s.Namespace, set, ""), Problems: problemCounts(&s.Tally, s.Namespace, set)}
 	_, row.Bar = statusCounts(&s.Tally, s.Namespace, set)

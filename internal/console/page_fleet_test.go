@@ -4,7 +4,9 @@
 package console
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -93,4 +95,47 @@ func TestFleetOfAViewerWithFewRights(t *testing.T) {
 
 func TestFleetWithoutObjects(t *testing.T) {
 	newWorld(t).get("/").wantStatus(http.StatusOK).wantText("Nothing waits for a person.")
+}
+
+// A fleet in which much is wrong has a short page, with links to the rest.
+func TestFleetWithManyTasks(t *testing.T) {
+	all := rolloutsInStates(t)
+	var world []client.Object
+	for i := range 60 {
+		paused, running := all["paused-by-error-threshold"].DeepCopy(), all["running"].DeepCopy()
+		paused.Name, running.Name = fmt.Sprint("paused-", i), fmt.Sprint("running-", i)
+		world = append(world, paused, running)
+	}
+	w := newWorld(t, world...)
+	page := w.get("/?namespace=fleet").wantStatus(http.StatusOK)
+	if n := len(page.rows("60 tasks, the most urgent first; the first 20 are shown")); n != fleetTasks {
+		t.Errorf("%d tasks are shown", n)
+	}
+	if n := len(page.rows("60 rollouts")); n != fleetRollouts {
+		t.Errorf("%d running rollouts are shown", n)
+	}
+	for link, rows := range map[string]string{"All rollouts that need a person": "60 rollouts", "All rollouts that have not ended": "120 rollouts"} {
+		if n := len(w.get(page.link(link)).wantStatus(http.StatusOK).rows(rows)); n != rowsPerPage {
+			t.Errorf("%s has %d rows", link, n)
+		}
+	}
+}
+
+// The number of each link to targets is the number of targets that the linked page has.
+func TestNumbersOfTheFleetAreThoseOfTheListOfTargets(t *testing.T) {
+	w := newWorld(t, smallFleet(t)...)
+	page, followed := w.get("/"), 0
+	for _, a := range page.all("a") {
+		href, text := attribute(a, "href"), textOf(a)
+		number, _, _ := strings.Cut(text, " ")
+		if n, err := strconv.Atoi(number); err == nil && strings.HasPrefix(href, "/targets") {
+			followed++
+			if got := len(w.get(href).wantStatus(http.StatusOK).rows("target")); got != n {
+				t.Errorf("the link %q to %s shows %d targets", text, href, got)
+			}
+		}
+	}
+	if followed < 15 {
+		t.Errorf("the page has %d links to targets", followed)
+	}
 }
