@@ -174,6 +174,9 @@ func manifests(page string) []string {
 		list = append(list, strings.ReplaceAll("\n"+m[2], "\n"+m[1], "\n"))
 	}
 	for _, m := range here.FindAllStringSubmatch(page, -1) {
+		if strings.HasPrefix(m[2], "#!") {
+			continue // a script
+		}
 		list = append(list, shellVariable.ReplaceAllString(m[2], "a1"))
 	}
 	return list
