@@ -179,6 +179,15 @@ func TestCountsFollowChanges(t *testing.T) {
 	}
 }
 
+func TestSetThatNoTargetRunsAnyMoreIsNotCounted(t *testing.T) {
+	before, after := built.Target("a", installed("one", "")), built.Target("a", installed("two", ""))
+	c := Of(before)
+	c.Changed(before, after)
+	if sets := sumOf(c).Sets; len(sets) != 1 || sets["two"] == nil || sets["two"].Targets != 1 {
+		t.Errorf("sets: %v", sets)
+	}
+}
+
 // A change of a target of a fleet of 100 000 costs about a microsecond, and the sum of a namespace
 // depends on its sets only.
 func BenchmarkCounter(b *testing.B) {
