@@ -58,8 +58,8 @@ type Agent struct {
 	stopDownload context.CancelFunc
 	// changed is closed and replaced after each change of the document or the progress.
 	changed chan struct{}
-	// visits is the number of visits to the server, and visited that of the last one that
-	// succeeded.
+	// visits is the number of visits to the server, and visited that of the last one in which the
+	// server said what it wants.
 	visits, visited int
 }
 

@@ -385,7 +385,7 @@ func run(ctx context.Context, command []string) error {
 // maxOutput is how many bytes of the output of a command are used.
 const maxOutput = 64 << 10
 
-// output runs a command and returns the start of what it prints.
+// output runs a command and returns the start of what it prints. A command that prints more ends.
 func output(ctx context.Context, command []string) (string, error) {
 	var start head
 	c := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -395,10 +395,14 @@ func output(ctx context.Context, command []string) (string, error) {
 	return string(start), err
 }
 
-// head keeps the first bytes that are written to it.
+// head keeps the first bytes that are written to it, and refuses the others.
 type head []byte
 
 func (h *head) Write(data []byte) (int, error) {
-	*h = append(*h, data[:min(len(data), maxOutput-len(*h))]...)
-	return len(data), nil
+	n := min(len(data), maxOutput-len(*h))
+	*h = append(*h, data[:n]...)
+	if n < len(data) {
+		return n, fmt.Errorf("it prints more than %d bytes", maxOutput)
+	}
+	return n, nil
 }

@@ -318,17 +318,13 @@ func TestAttributesOfACommand(t *testing.T) {
 		"that replace those of the file":    {"echo hw=3", "map[hw:3]"},
 		"of a command that fails":           {"echo a=1; exit 1", "map[a:1 hw:2]"},
 		"of a command that is not there":    {"exec /nothing", "map[hw:2]"},
-		"of a command that leaves a daemon": {"sleep 600 & echo a=1", "map[a:1 hw:2]"},
+		"of a command that leaves a daemon": {"sleep 5 & echo a=1", "map[a:1 hw:2]"},
 		"of a command that never stops":     {"echo a=1; yes", "map[a:1 hw:2]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := Config{Attributes: map[string]string{"hw": "2"}, AttributesCommand: []string{"sh", "-c", tc.script + " # 2>/dev/null"}}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			if strings.Contains(tc.script, "yes") {
-				cancel()
-				ctx, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
-			}
 			defer cancel()
 			if got := fmt.Sprint(c.attributes(slog.New(slog.DiscardHandler))(ctx)); got != tc.want {
 				t.Errorf("the attributes are %s, want %s", got, tc.want)
@@ -338,8 +334,8 @@ func TestAttributesOfACommand(t *testing.T) {
 }
 
 func TestOutputOfACommandIsBounded(t *testing.T) {
-	text, err := output(t.Context(), []string{"sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x; head -c 10 /dev/zero"})
-	if err != nil || len(text) != maxOutput {
+	text, err := output(t.Context(), []string{"sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x"})
+	if err == nil || len(text) != maxOutput {
 		t.Errorf("%d bytes, %v", len(text), err)
 	}
 }

@@ -78,10 +78,6 @@ func (a *Agent) serve(ctx context.Context) {
 				a.Log.Info("connected to the server")
 			}
 			isConnected, failures = true, 0
-			a.mu.Lock()
-			a.visited = a.visits
-			a.wake()
-			a.mu.Unlock()
 			a.waitForNews(ctx, poll)
 			continue
 		}
@@ -180,7 +176,16 @@ func (a *Agent) visit(ctx context.Context) (time.Duration, error) {
 	if base.Links.ConfigData.Href == "" {
 		sendAgain = func(context.Context) error { return nil }
 	}
-	work := func(ctx context.Context) error { return a.work(ctx, base.Links) }
+	work := func(ctx context.Context) error {
+		err := a.work(ctx, base.Links)
+		if err == nil {
+			a.mu.Lock()
+			a.visited = a.visits
+			a.wake()
+			a.mu.Unlock()
+		}
+		return err
+	}
 	confirmation := func(ctx context.Context) error { return a.confirmation(ctx, base.Links.ConfirmationBase) }
 	later, err := all(ctx, sendAgain, work, confirmation)
 	poll := time.Duration(base.Config.Polling.Sleep)

@@ -240,6 +240,36 @@ func TestAddressOfAFileExpires(t *testing.T) {
 	}
 }
 
+// TestPersonPollsWhileTheServerIsAway checks that the agent does not wait for its next attempt.
+func TestPersonPollsWhileTheServerIsAway(t *testing.T) {
+	s := newSiteWith(t, "exit 0", func(c *Config, _ *Agent) { c.Server.RetryInterval = Duration(time.Hour) })
+	var failing atomic.Bool
+	failing.Store(true)
+	s.answers(func(w http.ResponseWriter, _ *http.Request) bool {
+		if failing.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		return failing.Load()
+	})
+	for failures := 0; failures < 15; failures++ { // the pauses are hours now
+		s.agent.mu.Lock()
+		visits := s.agent.visits
+		s.agent.mu.Unlock()
+		s.until(func() string {
+			s.poll()
+			s.agent.mu.Lock()
+			defer s.agent.mu.Unlock()
+			if s.agent.visits == visits {
+				return "the agent does not poll"
+			}
+			return ""
+		})
+	}
+	failing.Store(false)
+	s.offer("2")
+	s.action(100, v1alpha1.ActionFinished)
+}
+
 // TestStoreOfFilesIsAway checks that the update waits for it and says why.
 func TestStoreOfFilesIsAway(t *testing.T) {
 	s := newSite(t, "exit 0")

@@ -392,7 +392,7 @@ func TestServerThatSendsNothing(t *testing.T) {
 				}
 				serveAll(w, r)
 			})
-			b.Stall = 100 * time.Millisecond
+			b.Stall = 300 * time.Millisecond
 			if err := b.all(module(artifact("file", content))); err != nil {
 				t.Fatal(err)
 			}
