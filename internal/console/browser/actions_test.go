@@ -21,15 +21,14 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/testing/demofleet"
 )
 
-// TestStopInBrowser: a person with the role goshawk-stopper stops a rollout that Git owns, and
+// testStop: a person with the role goshawk-stopper stops a rollout that Git owns, and
 // another person sees it on an open page.
-func TestStopInBrowser(t *testing.T) {
-	s := newStage(t)
-	onlooker := s.as(t, "vera", "rollouts/fleet/gateway-2-1", chromium.Options{})
-	onlooker.AwaitText("Running")
+func (s *stage) testStop(t *testing.T) {
+	onlooker := s.as(t, "vera", "rollouts/fleet/sensor-1-5", chromium.Options{})
+	onlooker.AwaitText("Paused")
 	check := stays(onlooker)
 
-	tab := s.as(t, "stan", "rollouts/fleet/gateway-2-1", chromium.Options{})
+	tab := s.as(t, "stan", "rollouts/fleet/sensor-1-5", chromium.Options{})
 	tab.ClickTo("main .actions a.danger")
 	tab.AwaitText("Nothing is written before")
 	tab.Click("#type-Soft")
@@ -44,13 +43,13 @@ func TestStopInBrowser(t *testing.T) {
 	tab.Click("#owned")
 	if tab.Has("#confirm") {
 		tab.Allow("status of 4")
-		tab.Fill("#confirm", "gateway-2-2")
+		tab.Fill("#confirm", "sensor-1-4")
 		tab.ClickTo("form.apply button")
 		tab.Await(`document.querySelector("#said") !== null`)
-		tab.Fill("#confirm", "gateway-2-1")
+		tab.Fill("#confirm", "sensor-1-5")
 		tab.Click("#owned")
 	}
-	if state := demofleet.Get(s.world, demofleet.Rollout("gateway-2-1")).Spec.State; state != v1alpha1.IntentRunning {
+	if state := demofleet.Get(s.world, demofleet.Rollout("sensor-1-5")).Spec.State; state != v1alpha1.IntentRunning {
 		t.Fatalf("spec.state is %s before the confirmation", state)
 	}
 
@@ -61,7 +60,7 @@ func TestStopInBrowser(t *testing.T) {
 	tab.AwaitText("The fields as they are now")
 	tab.AwaitText("goshawk-console")
 	tab.CheckAccessibility()
-	stopped := demofleet.Get(s.world, demofleet.Rollout("gateway-2-1"))
+	stopped := demofleet.Get(s.world, demofleet.Rollout("sensor-1-5"))
 	if stopped.Spec.State != v1alpha1.IntentStopped {
 		t.Errorf("spec.state is %s", stopped.Spec.State)
 	}
@@ -73,9 +72,8 @@ func TestStopInBrowser(t *testing.T) {
 	check(t)
 }
 
-// TestInvalidateInBrowser: a person with the role goshawk-stopper invalidates a set.
-func TestInvalidateInBrowser(t *testing.T) {
-	s := newStage(t)
+// testInvalidation: a person with the role goshawk-stopper invalidates a set.
+func (s *stage) testInvalidation(t *testing.T) {
 	onlooker := s.as(t, "vera", "rollouts/fleet/gateway-2-1", chromium.Options{Dark: true})
 	onlooker.AwaitText("Running")
 

@@ -53,6 +53,9 @@ const total = `document.querySelector("main caption").innerText.replace(/\D+of.*
 
 // TestLargeFleet: a page never has more of a large fleet than a person can read.
 func TestLargeFleet(t *testing.T) {
+	if isRace {
+		t.Skip("the race detector needs a minute for so many targets, and the other tests have the same goroutines")
+	}
 	s := newLargeStage(t)
 	tab := s.as(t, "vera", "", chromium.Options{})
 	for _, tt := range []struct{ path, total, first string }{

@@ -32,9 +32,17 @@ func (s *stage) pause(name string, state v1alpha1.RolloutIntent) {
 // rowOf is a JavaScript expression of the text of the row of a rollout.
 const rowOf = `[...document.querySelectorAll("main tbody tr")].find(row => row.querySelector("a").textContent === "gateway-2-1").innerText`
 
-// TestLive: an open page follows the fleet and the console.
-func TestLive(t *testing.T) {
+// TestChanging: what people see while the fleet changes, and what they change. The parts of the test
+// share a fleet, one after the other.
+func TestChanging(t *testing.T) {
 	s := newStage(t)
+	t.Run("live", s.testLive)
+	t.Run("stop", s.testStop)
+	t.Run("invalidation", s.testInvalidation)
+}
+
+// testLive: an open page follows the fleet and the console.
+func (s *stage) testLive(t *testing.T) {
 	tab := s.as(t, "vera", "rollouts", chromium.Options{})
 	tab.Await(rowOf + `.includes("Running")`)
 	tab.Await(`document.getElementById("asof").textContent === "live"`)
@@ -79,4 +87,6 @@ func TestLive(t *testing.T) {
 	tab.Press("r")
 	tab.Await(rowOf + `.includes("Paused") && !document.body.innerText.includes("session has ended")`)
 	check(t)
+	s.pause("gateway-2-1", v1alpha1.IntentRunning)
+	tab.Await(rowOf + `.includes("Running")`)
 }

@@ -51,9 +51,11 @@ var paths = []string{
 	"actions/sets/fleet/sensor-1-4/invalidate",
 }
 
-// TestReading: what a person sees who changes nothing.
+// TestReading: what a person sees who changes nothing. Its parts run at the same time, after the
+// troubles.
 func TestReading(t *testing.T) {
 	s := newStage(t)
+	t.Run("troubles", s.testTroubles)
 	t.Run("pages", s.testPages)
 	t.Run("refusals", s.testRefusals)
 	t.Run("keyboard", s.testKeyboard)

@@ -12,9 +12,8 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/testing/chromium"
 )
 
-// TestTroubles: what the console shows while something does not work.
-func TestTroubles(t *testing.T) {
-	s := newStage(t)
+// testTroubles: what the console shows while something does not work.
+func (s *stage) testTroubles(t *testing.T) {
 	tab := s.as(t, "vera", "rollouts", chromium.Options{})
 	tab.AwaitText("gateway-2-1")
 
