@@ -150,6 +150,11 @@ site: ## Build the documentation site into site/ (needs python3 and its package 
 	@test -x bin/site-python/bin/mkdocs || { python3 -m venv bin/site-python && bin/site-python/bin/pip install -q -r hack/site/requirements.txt; }
 	NO_MKDOCS_2_WARNING=1 bin/site-python/bin/mkdocs build -q
 
+.PHONY: screenshots
+screenshots: ## Write the pictures of the documentation into docs/images (needs Debian's chromium).
+	@mkdir -p docs/images
+	GOSHAWK_REQUIRE_CHROMIUM=1 go test ./internal/console/browser -count=1 -run '^TestScreenshots$$' -args -screenshots "$(CURDIR)/docs/images"
+
 .PHONY: clean
 clean: ## Stop all processes and remove bin/ and .goshawk/ (Go's cache stays, so the next `make controlplane` is short).
 	@CLEAN=1 hack/down.sh

@@ -32,8 +32,8 @@ func (s *stage) pause(name string, state v1alpha1.RolloutIntent) {
 // rowOf is a JavaScript expression of the text of the row of a rollout.
 const rowOf = `[...document.querySelectorAll("main tbody tr")].find(row => row.querySelector("a").textContent === "gateway-2-1").innerText`
 
-// TestChanging: what people see while the fleet changes, and what they change. The parts of the test
-// share a fleet, one after the other.
+// TestChanging: what people see while the fleet changes, and what they change. The parts of the
+// test share a fleet, one after the other.
 func TestChanging(t *testing.T) {
 	s := newStage(t)
 	t.Run("live", s.testLive)

@@ -34,13 +34,16 @@ func TestScreenshots(t *testing.T) {
 		dark          bool
 	}{
 		{"console-fleet.png", "", 1200, 900, false},
-		{"console-rollouts.png", "rollouts", 1200, 700, false},
-		{"console-rollout.png", "rollouts/fleet/gateway-2-1", 1200, 1300, false},
-		{"console-paused.png", "rollouts/fleet/sensor-1-5", 1200, 1300, true},
-		{"console-phone.png", "rollouts/fleet/gateway-2-1", 360, 1100, false},
-		{"console-phonefleet.png", "", 360, 1100, true},
+		{"console-rollout.png", "rollouts/fleet/gateway-2-1", 1200, 1060, false},
+		{"console-invalidate.png", "actions/sets/fleet/gateway-2-1/invalidate?type=Force&reason=bricks+the+modem", 1200, 1250, false},
+		{"console-target.png", "targets/fleet/gateway-031", 1200, 1000, true},
+		{"console-phone.png", "rollouts/fleet/gateway-2-1", 360, 760, false},
 	} {
-		tab := s.as(t, "oscar", picture.path, chromium.Options{Width: picture.width, Height: picture.height, Dark: picture.dark})
+		tab := s.as(t, "stan", "", chromium.Options{Width: picture.width, Height: picture.height, Dark: picture.dark})
+		tab.Visit(s.url + picture.path)
+		if tab.Has("main[data-live]") {
+			tab.Await(`document.getElementById("asof").textContent === "live"`)
+		}
 		if err := os.WriteFile(filepath.Join(*screenshots, picture.file), small(t, tab.Screenshot()), 0o644); err != nil {
 			t.Fatal(err)
 		}
