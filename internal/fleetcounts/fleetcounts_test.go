@@ -181,9 +181,9 @@ func TestCountsFollowChanges(t *testing.T) {
 
 func TestSetThatNoTargetRunsAnyMoreIsNotCounted(t *testing.T) {
 	before, after := built.Target("a", installed("one", "")), built.Target("a", installed("two", ""))
-	c := Of(before)
+	c := Of(before, built.Target("b", installed("two", "")))
 	c.Changed(before, after)
-	if sets := sumOf(c).Sets; len(sets) != 1 || sets["two"] == nil || sets["two"].Targets != 1 {
+	if sets := sumOf(c).Sets; len(sets) != 1 || sets["two"] == nil || sets["two"].Targets != 2 {
 		t.Errorf("sets: %v", sets)
 	}
 }
