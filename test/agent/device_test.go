@@ -278,8 +278,8 @@ func (d *device) command(args ...string) (output string, code int) {
 const maxKills = update.MaxInterruptions - 1
 
 // chaos kills agents at random moments and starts them again, until the function that it returns is
-// called. Then all agents run.
-func (f *fleet) chaos() (stop func()) {
+// called. Then all agents run. It returns the number of kills.
+func (f *fleet) chaos() (stop func() (kills int)) {
 	left := map[*device]int{}
 	for _, d := range f.devices {
 		left[d] = maxKills
@@ -287,6 +287,7 @@ func (f *fleet) chaos() (stop func()) {
 	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
 	over := make(chan struct{})
 	var running sync.WaitGroup
+	kills := 0
 	running.Go(func() {
 		for {
 			select {
@@ -296,10 +297,15 @@ func (f *fleet) chaos() (stop func()) {
 			}
 			if d := f.devices[random.IntN(len(f.devices))]; left[d] > 0 {
 				left[d]--
+				kills++
 				d.kill()
 				d.start()
 			}
 		}
 	})
-	return func() { close(over); running.Wait() }
+	return func() int {
+		close(over)
+		running.Wait()
+		return kills
+	}
 }

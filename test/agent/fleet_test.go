@@ -112,8 +112,11 @@ func (f *fleet) chapter(what string, happens func()) {
 	f.T.Helper()
 	start, stop := time.Now(), f.chaos()
 	happens()
-	stop()
-	f.T.Logf("%s: %s", what, time.Since(start).Round(time.Second/10))
+	kills := stop()
+	f.T.Logf("%s: %s, %d agents killed", what, time.Since(start).Round(time.Second/10), kills)
+	if kills == 0 {
+		f.T.Errorf("%s: no agent was killed", what)
+	}
 }
 
 // rollout creates a rollout with a set, unless the spec has its own update.
