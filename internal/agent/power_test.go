@@ -70,7 +70,11 @@ func (h *osHandler) Do(ctx context.Context, c handler.Call, _ func(handler.Line)
 		if _, errStat := os.Stat(saved); errStat != nil {
 			err = disk.Copy(d.disk, slot, saved, 0o600)
 		}
-		err = errors.Join(err, d.put(slot, "mixed"), d.put(slot, c.Change.Version))
+		for _, content := range []string{"mixed", c.Change.Version} {
+			if err == nil { // nothing is changed before the old version is saved
+				err = d.put(slot, content)
+			}
+		}
 		if h.cancel {
 			_, _ = d.agent(ctx).Cancel(ctx, update.FromServer)
 		}
