@@ -50,7 +50,7 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == a.path {
 			w.Header().Set("Content-Type", a.contentType)
 			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-			_, _ = w.Write([]byte(a.content))
+			writeBody(w, r, http.StatusOK, []byte(a.content))
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -21,7 +22,7 @@ import (
 
 // eventStream is the stream of an open page.
 type eventStream struct {
-	t      *testing.T
+	t      testing.TB
 	lines  *bufio.Scanner
 	status int
 }
@@ -40,7 +41,7 @@ func (w *world) openPage(server *httptest.Server, query string) *eventStream {
 		w.Fatal(err)
 	}
 	w.Cleanup(func() { stop(); _ = response.Body.Close() })
-	return &eventStream{t: w.T, lines: bufio.NewScanner(response.Body), status: response.StatusCode}
+	return &eventStream{t: w.TB, lines: bufio.NewScanner(response.Body), status: response.StatusCode}
 }
 
 // next returns the name of the next event, or ":" for a comment.
@@ -92,6 +93,50 @@ func TestOpenPageIsNotifiedOfWhatItShows(t *testing.T) {
 	lost := w.get("/rollouts?namespace=fleet").wantStatus(http.StatusOK)
 	if !strings.Contains(textOf(lost.doc), "The API server was reached last 60s ago") {
 		t.Errorf("the page does not say that the connection is lost:\n%s", textOf(lost.doc))
+	}
+}
+
+func TestServerEndsWithItsOpenPages(t *testing.T) {
+	w := newWorld(t, objects.Rollout("r", "set"))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	served := make(chan error, 1)
+	go func() { served <- w.server.Serve(ctx, listener) }()
+	root := "http://" + listener.Addr().String()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, root+"/rollouts", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Large", strings.Repeat("x", 2*maxHeader))
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("a request with a large head has status %d", response.StatusCode)
+	}
+	stream, err := http.Get(root + "/events?kinds=rollouts&namespace=&version=0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stream.Body.Close() }()
+	lines := bufio.NewScanner(stream.Body)
+	if !lines.Scan() {
+		t.Fatal("the stream has no first line")
+	}
+	end()
+	if err := <-served; err != nil {
+		t.Errorf("the server ended with %v", err)
+	}
+	for lines.Scan() {
+	}
+	if len(w.server.hub.streams) > 0 {
+		t.Error("a stream is left")
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 var autoAssignmentsPage = &page{
-	pattern: "GET /autoassignments", template: "autoassignments", nav: "Auto-assignments", section: "/autoassignments",
+	pattern: "GET /autoassignments", template: "autoassignments", nav: "Auto-assignments", key: "a", section: "/autoassignments",
 	kinds: []Kind{AutoAssignments},
 	load:  loadAutoAssignments,
 }

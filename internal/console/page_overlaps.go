@@ -11,7 +11,7 @@ import (
 )
 
 var overlapsPage = &page{
-	pattern: "GET /overlaps", template: "overlaps", nav: "Overlaps", section: "/overlaps",
+	pattern: "GET /overlaps", template: "overlaps", nav: "Overlaps", key: "o", section: "/overlaps",
 	kinds: overlapKinds,
 	load:  loadOverlaps,
 }

@@ -5,6 +5,7 @@ package console
 
 import (
 	"net/url"
+	"slices"
 
 	"github.com/goshawk-dev/goshawk/internal/explain"
 )
@@ -39,8 +40,10 @@ func loadSearch(r *request) (content, error) {
 		return content{Title: "Search", Data: v}, nil
 	}
 	in := func(kind Kind) func(string) bool {
+		seen := r.namespaces(kind)
 		return func(namespace string) bool {
-			return r.sees(kind, namespace) && (r.namespace() == "" || r.namespace() == namespace)
+			_, found := slices.BinarySearch(seen, namespace)
+			return found
 		}
 	}
 	found := explain.Search(r.index, v.Searched, explain.SearchScope{

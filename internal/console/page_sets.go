@@ -15,7 +15,7 @@ import (
 )
 
 var setsPage = &page{
-	pattern: "GET /sets", template: "sets", nav: "Sets", section: "/sets",
+	pattern: "GET /sets", template: "sets", nav: "Sets", key: "s", section: "/sets",
 	kinds: []Kind{DistributionSets, Targets, Rollouts, AutoAssignments},
 	load:  loadSets,
 }

@@ -18,7 +18,7 @@ import (
 )
 
 var targetsPage = &page{
-	pattern: "GET /targets", template: "targets", nav: "Targets", section: "/targets",
+	pattern: "GET /targets", template: "targets", nav: "Targets", key: "t", section: "/targets",
 	kinds: []Kind{Targets},
 	load:  loadTargets,
 }

@@ -199,8 +199,7 @@ func (s *Server) writeFrame(w http.ResponseWriter, r *http.Request, m *made, v *
 			return
 		}
 	}
-	w.WriteHeader(m.status)
-	_, _ = w.Write(out.Bytes())
+	writeBody(w, r, m.status, out.Bytes())
 }
 
 // serveProblem serves a page about a problem. The viewer is nil if it is not known.

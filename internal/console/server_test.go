@@ -146,6 +146,11 @@ func TestTextOfObjectsIsEscaped(t *testing.T) {
 	}
 }
 
+func TestAddressThatIsTooLongIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.get("/rollouts?q=" + strings.Repeat("x", maxAddress)).wantStatus(http.StatusRequestURITooLong)
+}
+
 func TestHostThatIsNotServedIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.server.o.IsHost = func(host string) bool { return host == "127.0.0.1:1234" }
@@ -197,5 +202,18 @@ func TestPartHasNoFrame(t *testing.T) {
 	part := w.do(r).wantStatus(http.StatusOK).wantText("Rollouts", "r fleet")
 	if len(part.all("header")) > 0 || len(part.all("main")) != 1 {
 		t.Errorf("the part is not the main element alone:\n%s", part.body)
+	}
+}
+
+func TestEachPageOfTheNavigationHasItsKey(t *testing.T) {
+	seen := map[string]string{}
+	for _, p := range pages() {
+		if p.nav == "" {
+			continue
+		}
+		if p.key == "" || seen[p.key] != "" {
+			t.Errorf("the page %s has the key %q, which is missing or that of %s", p.nav, p.key, seen[p.key])
+		}
+		seen[p.key] = p.nav
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -90,20 +92,39 @@ type LoginError struct {
 
 func (e *LoginError) Error() string { return e.Message }
 
-// formToken returns the token that each form of the viewer has. It differs for each session.
+// formToken returns the token that each form of the viewer has. It is made from the session, and
+// differs each time, so that the size of a compressed page says nothing about it.
 func (v *Viewer) formToken() string {
-	if v.Session == "" {
+	mac := v.formMAC()
+	if mac == nil {
 		return ""
 	}
-	mac := hmac.New(sha256.New, []byte(v.Session))
-	mac.Write([]byte("goshawk-console-form"))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	pad := make([]byte, len(mac))
+	_, _ = rand.Read(pad) // it never fails
+	subtle.XORBytes(mac, mac, pad)
+	return base64.RawURLEncoding.EncodeToString(append(pad, mac...))
 }
 
 // hasFormToken reports whether a form was made for this session.
 func (v *Viewer) hasFormToken(token string) bool {
-	want := v.formToken()
-	return want != "" && hmac.Equal([]byte(want), []byte(token))
+	mac := v.formMAC()
+	masked, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || mac == nil || len(masked) != 2*len(mac) {
+		return false
+	}
+	got := make([]byte, len(mac))
+	subtle.XORBytes(got, masked[:len(mac)], masked[len(mac):])
+	return hmac.Equal(mac, got)
+}
+
+// formMAC returns what the tokens of the session are made from, or nil without a session.
+func (v *Viewer) formMAC() []byte {
+	if v.Session == "" {
+		return nil
+	}
+	mac := hmac.New(sha256.New, []byte(v.Session))
+	mac.Write([]byte("goshawk-console-form"))
+	return mac.Sum(nil)
 }
 
 // displayName returns the name for the header of the page.

@@ -4,8 +4,10 @@
 package console
 
 import (
+	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -34,7 +36,7 @@ var objects = build.At(worldTime.Add(-24 * time.Hour))
 // world is a console with a source that a test fills, and a viewer whose rights it sets. It has a
 // clock that stands still.
 type world struct {
-	*testing.T
+	testing.TB
 	server *Server
 	source *fakeSource
 	// viewer is the viewer of all requests. nil: requests have no session, and login is the error.
@@ -46,10 +48,10 @@ type world struct {
 
 // newWorld returns a world with these objects, all of which are read, and a viewer who may list and
 // get everything and has no client.
-func newWorld(t *testing.T, objects ...client.Object) *world {
+func newWorld(t testing.TB, objects ...client.Object) *world {
 	t.Helper()
 	source := newFakeSource(t, objects...)
-	w := &world{T: t, source: source, rights: &fakeRights{}, now: worldTime, login: &LoginError{Message: "You are not logged in.", Fix: "Log in.", URL: "/login"}}
+	w := &world{TB: t, source: source, rights: &fakeRights{}, now: worldTime, login: &LoginError{Message: "You are not logged in.", Fix: "Log in.", URL: "/login"}}
 	w.viewer = &Viewer{Name: "jane", Session: "session-of-jane", Authorizer: w.rights}
 	w.server = New(Options{Source: source, Viewers: w, Now: func() time.Time { return w.now }})
 	w.server.cache.stale = 0
@@ -90,22 +92,35 @@ func (w *world) do(r *http.Request) *response {
 	w.Helper()
 	recorder := httptest.NewRecorder()
 	w.server.ServeHTTP(recorder, r)
-	body := recorder.Body.String()
+	sent, body := recorder.Body.Len(), recorder.Body.String()
+	if recorder.Header().Get("Content-Encoding") == "gzip" {
+		reader, err := gzip.NewReader(recorder.Body)
+		if err != nil {
+			w.Fatal(err)
+		}
+		plain, err := io.ReadAll(reader)
+		if err != nil {
+			w.Fatal(err)
+		}
+		body = string(plain)
+	}
 	doc, err := html.Parse(strings.NewReader(body))
 	if err != nil {
 		w.Fatalf("%s is no HTML: %v", r.URL, err)
 	}
-	return &response{T: w.T, path: r.URL.String(), status: recorder.Code, header: recorder.Header(), body: body, doc: doc}
+	return &response{TB: w.TB, path: r.URL.String(), status: recorder.Code, header: recorder.Header(), sent: sent, body: body, doc: doc}
 }
 
 // response is a page that a test reads.
 type response struct {
-	*testing.T
+	testing.TB
 	path   string
 	status int
 	header http.Header
-	body   string
-	doc    *html.Node
+	// sent is the size of the body as it was sent, which may be compressed.
+	sent int
+	body string
+	doc  *html.Node
 }
 
 // wantStatus ends the test if the status is another one.
@@ -236,6 +251,8 @@ type fakeSource struct {
 
 	mu       sync.Mutex
 	readings map[Kind]Reading
+	// counts are those of the objects. nil: they are counted when they are asked for.
+	counts   *fleetcounts.Counter
 	contact  Contact
 	watchers []func(Kind, string)
 }
@@ -252,13 +269,17 @@ func newFakeSource(t testing.TB, objects ...client.Object) *fakeSource {
 func (s *fakeSource) Index() *fleet.Index { return s.index }
 
 func (s *fakeSource) Counts() *fleetcounts.Counter {
-	c := fleetcounts.New()
-	countAll(c, s.index.AllTargets())
-	countAll(c, s.index.AllRollouts())
-	countAll(c, s.index.AllSets())
-	countAll(c, s.index.AllModules())
-	countAll(c, s.index.AllAutoAssignments())
-	return c
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counts == nil {
+		s.counts = fleetcounts.New()
+		countAll(s.counts, s.index.AllTargets())
+		countAll(s.counts, s.index.AllRollouts())
+		countAll(s.counts, s.index.AllSets())
+		countAll(s.counts, s.index.AllModules())
+		countAll(s.counts, s.index.AllAutoAssignments())
+	}
+	return s.counts
 }
 
 func countAll[T client.Object](c *fleetcounts.Counter, objects []T) {
@@ -295,6 +316,9 @@ func (s *fakeSource) put(objects ...client.Object) {
 		if err := s.index.Put(o); err != nil {
 			s.t.Fatal(err)
 		}
+		s.mu.Lock()
+		s.counts = nil
+		s.mu.Unlock()
 		s.notify(kindOf(s.t, o), o.GetNamespace())
 	}
 }

@@ -25,6 +25,8 @@ type Found struct {
 	Hits []Hit
 	// Total is the number of all that match.
 	Total int
+	// worst is the last hit that is kept. nil: there are few.
+	worst *Hit
 }
 
 // SearchScope reports which namespaces of each kind are searched.
@@ -95,7 +97,11 @@ func (s *search) add(f *Found, searched func(namespace string) bool, namespace, 
 		return
 	}
 	f.Total++
-	f.Hits = append(f.Hits, Hit{Namespace: namespace, Name: name, About: about, rank: rank})
+	hit := Hit{Namespace: namespace, Name: name, About: about, rank: rank}
+	if f.worst != nil && compareHits(hit, *f.worst) >= 0 {
+		return
+	}
+	f.Hits = append(f.Hits, hit)
 	if len(f.Hits) >= 16*s.limit {
 		s.sort(f)
 	}
@@ -119,10 +125,13 @@ func (s *search) rank(name, about string) int {
 
 // sort keeps the best hits.
 func (s *search) sort(f *Found) {
-	slices.SortFunc(f.Hits, func(a, b Hit) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
-	})
+	slices.SortFunc(f.Hits, compareHits)
 	if len(f.Hits) > s.limit {
 		f.Hits = f.Hits[:s.limit]
+		f.worst = new(f.Hits[s.limit-1])
 	}
+}
+
+func compareHits(a, b Hit) int {
+	return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
 }
