@@ -80,7 +80,7 @@ func loading(kind Kind, objects int) error {
 	return &problem{
 		status: http.StatusServiceUnavailable, title: "Loading",
 		message: fmt.Sprintf("The console has just started and reads the %s: %d so far.", plural(kind), objects),
-		fix:     "The page appears by itself as soon as all are read.",
+		fix:     "They appear by themselves as soon as all are read.",
 		retry:   true,
 	}
 }

@@ -107,11 +107,11 @@ func (s *Server) scopeOf(ctx context.Context, v *Viewer, kinds []Kind, wanted st
 		k := s.scopeOfKind(ctx, v, kind, wanted, candidates)
 		found.kinds[kind] = k
 		if k.whole != nil { // of the first kind, only a page that is shown without it shows the sentence
-			found.notices = append(found.notices, fmt.Sprintf("The %s are not shown. %s", plural(kind), k.whole.message))
+			found.notices = append(found.notices, fmt.Sprintf("The %s are not shown. %s %s", plural(kind), k.whole.message, k.whole.fix))
 		}
 		for _, namespace := range candidates {
 			if hidden := k.problems[namespace]; hidden != nil && k.whole == nil && hidden.status != http.StatusForbidden {
-				found.notices = append(found.notices, fmt.Sprintf("The %s of namespace %s are not shown. %s", plural(kind), namespace, hidden.message))
+				found.notices = append(found.notices, fmt.Sprintf("The %s of namespace %s are not shown. %s %s", plural(kind), namespace, hidden.message, hidden.fix))
 			}
 		}
 	}

@@ -94,7 +94,7 @@ func TestSearchFindsOnlyWhatTheViewerMaySee(t *testing.T) {
 	}
 	w.rights.deny(Access{Verb: "list", Resource: Targets, Namespace: "plant"})
 	w.rights.deny(Access{Verb: "list", Resource: Rollouts})
-	w.get("/search?q=pump").wantStatus(http.StatusOK).wantText("Targets 2", "The rollouts are not shown").wantNoText("pump-update", "pump-3")
+	w.get("/search?q=pump").wantStatus(http.StatusOK).wantText("Targets 2", "The rollouts are not shown. jane may not list rollouts.goshawk.dev in all namespaces", "Ask an administrator").wantNoText("pump-update", "pump-3")
 	w.get("/search?q=nothing").wantStatus(http.StatusOK).wantText("Nothing that you may see")
 	for _, kind := range searchPage.kinds {
 		w.rights.deny(Access{Verb: "list", Resource: kind})
