@@ -49,6 +49,11 @@ func (s *stage) testLive(t *testing.T) {
 
 	t.Log("a change is shown, and what the person does stays")
 	check := stays(tab)
+	other := s.as(t, "vera", "rollouts/fleet/gateway-2-1", chromium.Options{Height: 500, Width: 900})
+	checkOther := stays(other)
+	other.Click("#actions-not-possible summary")
+	other.Await(`document.querySelector("#actions-not-possible[open]") !== null && document.getElementById("asof").textContent === "live"`)
+	chromium.Value[bool](other, `(scrollTo(0, 300), scrollY === 300)`)
 	tab.Fill(`main input[name="q"]`, "gatew")
 	chromium.Value[bool](tab, `(document.querySelector('main input[name="q"]').setSelectionRange(2, 4), true)`)
 	s.pause("gateway-2-1", v1alpha1.IntentPaused)
@@ -56,6 +61,10 @@ func (s *stage) testLive(t *testing.T) {
 	tab.Await(`document.activeElement.name === "q" && document.activeElement.value === "gatew" && document.activeElement.selectionStart === 2`)
 	tab.Type("XY")
 	tab.Await(`document.activeElement.value === "gaXYw"`)
+	other.Await(`document.querySelector("h1").innerText.includes("Paused")`)
+	other.Await(`document.querySelector("#actions-not-possible[open]") !== null && Math.abs(scrollY - 300) < 100`)
+	checkOther(t)
+	other.Allow("Failed to load resource") // it stays open during the troubles below
 
 	t.Log("the console cannot be reached")
 	tab.Allow("Failed to load resource: net::ERR_")

@@ -191,6 +191,9 @@ func (tab *Tab) load(what string, actions ...chromedp.Action[chromedp.Void]) int
 	if err != nil {
 		tab.t.Fatalf("%s: %v", what, err)
 	}
+	if response == nil { // not of a server, such as about:blank
+		return 0
+	}
 	return int(response.Status)
 }
 
