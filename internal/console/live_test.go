@@ -112,13 +112,12 @@ func TestServerEndsWithItsOpenPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Header.Set("X-Large", strings.Repeat("x", 2*maxHeader))
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("a request with a large head has status %d", response.StatusCode)
+	// A connection that the server closes while the head is still being sent is an error.
+	if response, err := http.DefaultClient.Do(r); err == nil {
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("a request with a large head has status %d", response.StatusCode)
+		}
 	}
 	stream, err := http.Get(root + "/events?kinds=rollouts&namespace=&version=0")
 	if err != nil {

@@ -99,10 +99,11 @@ func (v *Viewer) formToken() string {
 	if mac == nil {
 		return ""
 	}
-	pad := make([]byte, len(mac))
+	token := make([]byte, 2*len(mac)) // a random half, and mac xor this half
+	pad, masked := token[:len(mac)], token[len(mac):]
 	_, _ = rand.Read(pad) // it never fails
-	subtle.XORBytes(mac, mac, pad)
-	return base64.RawURLEncoding.EncodeToString(append(pad, mac...))
+	subtle.XORBytes(masked, mac, pad)
+	return base64.RawURLEncoding.EncodeToString(token)
 }
 
 // hasFormToken reports whether a form was made for this session.

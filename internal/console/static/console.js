@@ -63,7 +63,7 @@
     }
     if (isEdited(from)) return;
     const kept = from.nodeName === "DETAILS" || from.nodeName === "DIALOG" ? ["open"] : [];
-    for (const { name } of [...from.attributes]) if (!to.hasAttribute(name) && !kept.includes(name) && name !== "data-picked") from.removeAttribute(name);
+    for (const { name } of [...from.attributes]) if (!to.hasAttribute(name) && !kept.includes(name)) from.removeAttribute(name);
     for (const { name, value } of [...to.attributes]) if (from.getAttribute(name) !== value && !kept.includes(name)) from.setAttribute(name, value);
     if (from.nodeName === "INPUT" && from.value !== to.value) from.value = to.value;
     morphChildren(from, to);
@@ -151,6 +151,7 @@
     const focused = document.activeElement;
     morph(main(), shown);
     if (focused && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+    enable();
     fresh();
     connect();
     if (main().dataset.retry) schedule(main().dataset.retry * 1000);
@@ -301,7 +302,12 @@
     }
   });
 
-  all("[data-copy]").forEach((b) => (b.hidden = false));
+  // Some buttons work only with this script, so they are hidden without it.
+  function enable() {
+    all("[data-copy]").forEach((b) => (b.hidden = false));
+  }
+
+  enable();
   connect();
   if (main().dataset.retry) schedule(main().dataset.retry * 1000);
   planNext();
