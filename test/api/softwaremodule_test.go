@@ -82,7 +82,7 @@ func TestSoftwareModule(t *testing.T) {
 		"51 artifacts": {given: "{artifacts: " + list(51, artifact("f%d", sum, cdn)) + "}", refused: "spec.artifacts: Too many: 51: must have at most 50 items"},
 		"101 metadata": {given: "{metadata: " + list(101, "{key: k%d}") + "}", refused: "spec.metadata: Too many: 101: must have at most 100 items"},
 		"metadata with a key of Goshawk": {given: "{metadata: [{key: goshawk-agent.remove, value: 'true'}]}",
-			refused: "key must not start with goshawk-agent.: Goshawk itself sends such keys to devices"},
+			refused: "spec.metadata[0].key: key must not start with goshawk-agent.: Goshawk itself sends such keys to devices"},
 		"metadata of 4000 characters": {given: `{metadata: [{key: k, value: ` + long(4000) + `}]}`},
 		"metadata of 4001 characters": {given: `{metadata: [{key: k, value: ` + long(4001) + `}]}`, refused: "spec.metadata[0].value: Too long: may not be more than 4000 bytes"},
 	}
