@@ -15,6 +15,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 //go:embed templates/*.html
@@ -111,8 +115,37 @@ func (s *Server) makePage(r *request, p *page) (*made, error) {
 	if err := t.ExecuteTemplate(&out, "main", v); err != nil {
 		return nil, fmt.Errorf("template %s: %w", p.template, err)
 	}
-	m.main = template.HTML(out.String()) //nolint:gosec // the output of a template, which has escaped its data
+	m.main = template.HTML(visible(out.String())) //nolint:gosec // the output of a template, which has escaped its data
 	return m, nil
+}
+
+// visible returns HTML without the invisible characters of its text, such as those that change the
+// direction of the text after them: a name then cannot change how its neighbours read. Attributes
+// and preformatted texts stay as they are, because forms send and people copy them. The HTML is the
+// output of a template, in which < and > are in tags only.
+func visible(markup string) string {
+	var out strings.Builder
+	out.Grow(len(markup))
+	inTag, inPre, from := false, false, 0
+	for i, r := range markup {
+		switch {
+		case r == '<':
+			inTag = true
+			if strings.HasPrefix(markup[i:], "<pre") {
+				inPre = true
+			} else if strings.HasPrefix(markup[i:], "</pre") {
+				inPre = false
+			}
+		case r == '>':
+			inTag = false
+		case r < utf8.RuneSelf || inTag || inPre || unicode.IsSpace(r) || !text.IsInvisible(r):
+		default:
+			out.WriteString(markup[from:i])
+			from = i + utf8.RuneLen(r)
+		}
+	}
+	out.WriteString(markup[from:])
+	return out.String()
 }
 
 // frameView is what the frame of a page sees.
@@ -215,7 +248,7 @@ func (s *Server) serveProblem(w http.ResponseWriter, r *http.Request, viewer *Vi
 		http.Error(w, p.message, p.status)
 		return
 	}
-	f := &frameView{Title: p.title, Main: template.HTML(out.String()), Viewer: viewer} //nolint:gosec // the output of a template
+	f := &frameView{Title: p.title, Main: template.HTML(visible(out.String())), Viewer: viewer} //nolint:gosec // the output of a template
 	if p.retry {
 		f.Retry = 2
 	}

@@ -48,7 +48,7 @@ func Clean(s string, limit int) string {
 		case unicode.IsSpace(r):
 			blank = true
 			continue
-		case isInvisible(r):
+		case IsInvisible(r):
 			continue
 		}
 		if blank && out.Len() > 0 {
@@ -94,10 +94,10 @@ func cut(s string, limit int) string {
 	return s
 }
 
-// isInvisible reports whether a character has no visible form and could control a terminal, change
+// IsInvisible reports whether a character has no visible form and could control a terminal, change
 // the direction of a text, or make two texts that look the same differ. The two joiners are kept,
 // because some scripts and emoji need them.
-func isInvisible(r rune) bool {
+func IsInvisible(r rune) bool {
 	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
 	if r == zeroWidthNonJoiner || r == zeroWidthJoiner {
 		return false
