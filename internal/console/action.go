@@ -138,8 +138,11 @@ func (a *actionRequest) read(ctx context.Context) error {
 	case apierrors.IsNotFound(err):
 		return notFound(a.kind, a.path("namespace"), a.name())
 	case err != nil:
-		said := refusalOf(err)
-		return &problem{status: said.Status, title: "Not readable", message: fmt.Sprintf("%s %s/%s cannot be read. The API server says: %s", singular(a.kind), a.path("namespace"), a.name(), said.Message), fix: said.Fix}
+		said, says := refusalOf(err).beforeWrite(), "The API server says: "
+		if said.IsUnclear {
+			says = ""
+		}
+		return &problem{status: said.Status, title: "Not readable", message: fmt.Sprintf("%s %s/%s cannot be read. %s%s", singular(a.kind), a.path("namespace"), a.name(), says, said.Message), fix: said.Fix}
 	}
 	return a.take(raw)
 }
@@ -278,6 +281,17 @@ type refusal struct {
 	Title, Message string
 	// Fix says what to do.
 	Fix string
+	// IsUnclear is true if the API server has not decided about the request, or its decision is not
+	// known.
+	IsUnclear bool
+}
+
+// beforeWrite changes what to do for a request that cannot have written anything.
+func (r *refusal) beforeWrite() *refusal {
+	if r.IsUnclear {
+		r.Fix = "Nothing was written. Load this page again when the API server can be reached."
+	}
+	return r
 }
 
 // refusalOf returns what an error of a request to the API server is shown as.
@@ -306,7 +320,7 @@ func refusalOf(err error) *refusal {
 	case apierrors.IsTooManyRequests(err):
 		said.Fix = "The API server has too much to do. Try again in some seconds."
 	default:
-		said.Title = "The API server did not answer as expected"
+		said.Title, said.IsUnclear = "The API server did not answer as expected", true
 		said.Fix = "It is not known whether the change was written. Load this page again: it shows the present state. The same change can be sent twice, and is written once."
 	}
 	said.Message = text.Clean(said.Message, maxRefusal)

@@ -181,7 +181,7 @@ func (a *actionRequest) dryRun(change *operation.Change) *refusal {
 		err = a.viewer.Client.Patch(ctx, a.raw.DeepCopy(), client.RawPatch(types.MergePatchType, data), client.FieldOwner(fieldManager), client.DryRunAll)
 	}
 	if err != nil {
-		return refusalOf(err)
+		return refusalOf(err).beforeWrite()
 	}
 	return nil
 }

@@ -526,9 +526,17 @@ func TestRefusalsOfTheAPIServer(t *testing.T) {
 			w.viewer.Client = interceptor.NewClient(w.server, interceptor.Funcs{Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
 				return tc.err
 			}})
-			if page := w.get("/actions/rollouts/fleet/firmware/stop").wantStatus(http.StatusOK).wantText(tc.want[0], "The API server would refuse this change."); page.form() != nil {
+			title := "The API server would refuse this change."
+			if tc.status == http.StatusBadGateway {
+				title = "The API server did not check this change."
+			}
+			if page := w.get("/actions/rollouts/fleet/firmware/stop").wantStatus(http.StatusOK).wantText(tc.want[0], title).wantNoText("It is not known whether the change was written"); page.form() != nil {
 				t.Error("the page has a form for a change that the API server refuses")
 			}
+			w.viewer.Client = interceptor.NewClient(w.server, interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+				return tc.err
+			}})
+			w.get("/actions/rollouts/fleet/firmware/stop").wantStatus(tc.status).wantText("cannot be read", tc.want[0]).wantNoText("It is not known whether the change was written")
 		})
 	}
 }

@@ -67,10 +67,16 @@ const maxReason = 1000
 
 // refused returns the problem of a kind that the caches of the console may not read.
 func refused(kind Kind, namespace, reason string) error {
+	fix := fmt.Sprintf("Ask an administrator for the verbs list and watch on %s.goshawk.dev, such as by the ClusterRole goshawk-viewer, bound in ", kind)
+	if namespace == "" {
+		fix += "all namespaces that this console reads. Or read only one in which you have them: kubectl goshawk ui -n NAMESPACE, or in a cluster the flag --watch-namespaces."
+	} else {
+		fix += "namespace " + namespace + "."
+	}
 	return &problem{
 		status: http.StatusForbidden, title: "Not readable",
 		message: fmt.Sprintf("The API server does not let this console list and watch %s.goshawk.dev. It says: %s", kind, text.Clean(reason, maxReason)),
-		fix:     fmt.Sprintf("Ask an administrator for the verbs list and watch on %s.goshawk.dev, such as by the ClusterRole goshawk-viewer, bound %s. The page shows the objects as soon as it is allowed.", kind, boundIn(namespace)),
+		fix:     fix + " The page shows the objects as soon as it is allowed.",
 		retry:   true,
 	}
 }

@@ -183,7 +183,7 @@ func (s *Server) readingProblem(kind Kind, namespace string) *problem {
 	case reading.Outside:
 		return &problem{
 			status: http.StatusNotFound, title: "Not read", message: fmt.Sprintf("This console does not read the namespace %s.", namespace),
-			fix: "Choose another namespace, or start the console for this one: kubectl goshawk ui with -n NAMESPACE or -A, or in a cluster the flag --namespaces.", link: "/", linkText: "The start page",
+			fix: "Choose another namespace, or start the console for this one: kubectl goshawk ui with -n NAMESPACE or -A, or in a cluster the flag --watch-namespaces.", link: "/", linkText: "The start page",
 		}
 	case reading.Refused != "":
 		return problemOf(refused(kind, namespace, reading.Refused))

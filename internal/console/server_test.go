@@ -70,8 +70,10 @@ func TestPageSaysWhyItHasNoObjects(t *testing.T) {
 	}{
 		{"the caches are being filled", func(w *world) { w.source.setReading(Rollouts, Reading{Objects: 1234}) }, http.StatusServiceUnavailable, "1234 so far"},
 		{"the caches may not read the kind", func(w *world) { w.source.setReading(Rollouts, Reading{Refused: "rollouts is forbidden"}) }, http.StatusForbidden, "rollouts is forbidden"},
+		{"with what helps if they read all namespaces", func(w *world) { w.source.setReading(Rollouts, Reading{Refused: "rollouts is forbidden"}) }, http.StatusForbidden, "bound in all namespaces that this console reads. Or read only one in which you have them: kubectl goshawk ui -n NAMESPACE"},
 		{"the rights are not known", func(w *world) { w.rights.err = errors.New("connection refused") }, http.StatusServiceUnavailable, "connection refused"},
 		{"there is no session", func(w *world) { w.viewer = nil }, http.StatusUnauthorized, "You are not logged in."},
+		{"a namespace is not read", func(w *world) { w.source.setReading(Rollouts, Reading{Outside: true}) }, http.StatusNotFound, "--watch-namespaces"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, objects.Rollout("hidden", "set"))

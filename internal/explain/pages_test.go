@@ -75,7 +75,7 @@ func TestProgressOfAnInvalidation(t *testing.T) {
 		"not recorded yet": {built.DistributionSet("bad", func(s *v1alpha1.DistributionSet) {
 			s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationSoft}
 		}), "Goshawk has not recorded the invalidation yet: no device starts the set any more, and the rest follows within seconds."},
-		"no action":             {given(v1alpha1.CancellationForce, nil), "No device had started the set."},
+		"no action":             {given(v1alpha1.CancellationForce, nil), "No device was in progress with the set."},
 		"actions that go on":    {given(v1alpha1.CancellationNone, &v1alpha1.InvalidatedActions{Total: 1}), "1 device had started the set, and may finish it."},
 		"actions in progress":   {given(v1alpha1.CancellationSoft, &v1alpha1.InvalidatedActions{Total: 9, Canceling: 2}), "9 devices had started the set: 2 asked to cancel and not answered yet, 7 not asked yet."},
 		"actions that are over": {given(v1alpha1.CancellationForce, &v1alpha1.InvalidatedActions{Total: 5, Canceled: 4, Refused: 1}), "5 devices had started the set: 4 canceled, 1 refused to cancel or finished first."},

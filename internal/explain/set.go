@@ -284,7 +284,7 @@ func invalidationProgress(set *v1alpha1.DistributionSet) *InvalidationProgress {
 func progressOf(p *InvalidationProgress) string {
 	a := p.Actions
 	if a.Total == 0 {
-		return "No device had started the set."
+		return "No device was in progress with the set."
 	}
 	if cancellation.Of(p.Type).StartedActions == cancellation.Continue {
 		return fmt.Sprintf("%s had started the set, and may finish it.", text.Count(a.Total, "device"))

@@ -24,11 +24,13 @@ func (s *stage) testTroubles(t *testing.T) {
 	tab.Reload()
 	tab.AwaitText("The API server was reached last 5m ago")
 	tab.AwaitText("no route to host")
+	tab.Await(`/^not live, as of/.test(document.querySelector("#asof").innerText)`)
 	tab.AwaitText("gateway-2-1")
 	tab.CheckAccessibility()
 	s.source.set(func(src *source) { src.contact = console.Contact{} })
 	tab.Reload()
 	tab.Await(`!document.body.innerText.includes("The API server was reached")`)
+	tab.Await(`document.querySelector("#asof").innerText === "live"`)
 
 	t.Log("the console has not read the objects yet")
 	s.source.set(func(src *source) { src.readings[console.Rollouts] = console.Reading{Objects: 41} })

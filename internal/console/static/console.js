@@ -44,9 +44,10 @@
     }
     const state = $("#asof");
     if (!state) return;
-    const wasLive = lostAt && main().hasAttribute("data-live");
-    state.textContent = isLive ? "live" : (wasLive ? "not live, " : "") + "as of " + clock(asOf);
-    state.classList.toggle("lost", !isLive && wasLive);
+    const known = Date.parse($("#connection time")?.dateTime); // when the API server was reached last, if it is lost
+    const wasLive = (lostAt || known) && main().hasAttribute("data-live");
+    state.textContent = isLive && !known ? "live" : (wasLive ? "not live, " : "") + "as of " + clock(known ? known + skew : asOf);
+    state.classList.toggle("lost", (!isLive || known) && wasLive);
   }
   // The ages of the page are those of the server's clock.
   const skew = Date.now() - Date.parse(document.documentElement.dataset.now);
