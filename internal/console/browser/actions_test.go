@@ -37,6 +37,16 @@ func (s *stage) testStop(t *testing.T) {
 	tab.Await(`document.querySelector("#locked").innerText.includes("Argo CD")`)
 	tab.CheckAccessibility()
 
+	t.Log("another choice, which the page does not show yet, cannot be applied")
+	hides := func(selector string) string { return `!document.querySelector("` + selector + `").checkVisibility()` }
+	tab.Await(hides(".outdated"))
+	tab.Click("#type-None")
+	tab.Await(hides("form.apply"))
+	tab.Await("!(" + hides(".outdated") + ")")
+	tab.CheckAccessibility()
+	tab.Click("#type-Soft")
+	tab.Await(hides(".outdated"))
+
 	t.Log("without the confirmation the browser sends nothing, with a wrong one nothing is written")
 	tab.Click("form.apply button")
 	tab.Await(`document.querySelector("form.apply:invalid") !== null`)
