@@ -5,8 +5,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/goshawk-dev/goshawk/internal/agent"
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/journal"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 )
@@ -276,17 +275,11 @@ func artifactOf(file string) (update.Artifact, error) {
 	if err != nil {
 		return update.Artifact{}, err
 	}
-	in, err := os.Open(path)
+	sum, size, err := disk.SHA256(path)
 	if err != nil {
 		return update.Artifact{}, err
 	}
-	defer func() { _ = in.Close() }()
-	sum := sha256.New()
-	size, err := io.Copy(sum, in)
-	if err != nil {
-		return update.Artifact{}, err
-	}
-	return update.Artifact{Filename: filepath.Base(path), Size: size, SHA256: hex.EncodeToString(sum.Sum(nil)), URL: agent.FileURL(path)}, nil
+	return update.Artifact{Filename: filepath.Base(path), Size: size, SHA256: sum, URL: agent.FileURL(path)}, nil
 }
 
 // updateByHand lets the running agent do an update. If none runs, the command does it itself.

@@ -7,6 +7,8 @@
 package disk
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -161,6 +163,20 @@ func SyncTree(fsys FS, folder string) error {
 		}
 		return fsys.Sync(path)
 	})
+}
+
+// SHA256 returns the checksum of the content of a file, in hexadecimal, and its size.
+func SHA256(path string) (sum string, size int64, err error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() { _ = in.Close() }()
+	hash := sha256.New()
+	if size, err = io.Copy(hash, in); err != nil {
+		return "", 0, err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), size, nil
 }
 
 func ignoreMissing(err error) error {

@@ -168,7 +168,7 @@ type transfer struct {
 
 // run downloads the artifact, with as many attempts as needed.
 func (t *transfer) run(ctx context.Context) error {
-	if sum, err := sumOf(t.path); err == nil && strings.EqualFold(sum, t.artifact.SHA256) {
+	if sum, _, err := disk.SHA256(t.path); err == nil && strings.EqualFold(sum, t.artifact.SHA256) {
 		t.done(t.artifact.Size)
 		return nil
 	}
@@ -230,7 +230,7 @@ func (t *transfer) attempt(ctx context.Context) error {
 	if err := out.Sync(); err != nil {
 		return refused{error: err}
 	}
-	sum, err := sumOf(t.part)
+	sum, _, err := disk.SHA256(t.part)
 	if err != nil {
 		return refused{error: err}
 	}
@@ -471,19 +471,6 @@ func (c *Client) checkSignature(path string) error {
 		}
 	}
 	return fmt.Errorf("none of the keys of the agent has made the signature %s", name)
-}
-
-func sumOf(path string) (string, error) {
-	in, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = in.Close() }()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, in); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // PauseWithJitter returns a Pause that doubles from the shortest time to the longest. random

@@ -248,7 +248,7 @@ func (f *file) verify(c Call) error {
 	}
 	for name, sum := range want.Files {
 		path := filepath.Join(want.Folder, name)
-		got, err := sumOf(path)
+		got, _, err := disk.SHA256(path)
 		if err != nil {
 			return err
 		}
@@ -257,19 +257,6 @@ func (f *file) verify(c Call) error {
 		}
 	}
 	return nil
-}
-
-func sumOf(path string) (string, error) {
-	in, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = in.Close() }()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, in); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 func readJSON(path string, into any) error {

@@ -241,7 +241,7 @@ func configModule(d *device, version string, files map[string]string) update.Cha
 	for _, name := range []string{"a.txt", "b.txt", "c.txt"} {
 		if content, ok := files[name]; ok {
 			d.write("files/"+name, content, 0o600)
-			sum, err := sumOf(filepath.Join(d.root, "files", name))
+			sum, _, err := disk.SHA256(filepath.Join(d.root, "files", name))
 			if err != nil {
 				d.Fatal(err)
 			}
