@@ -98,6 +98,14 @@ func (s *stage) testInvalidation(t *testing.T) {
 	fitsWidth(t, tab)
 	tab.CheckAccessibility()
 
+	t.Log("with a name as long as names can be it fits the width, too")
+	chromium.Value[bool](tab, `(() => {
+		const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+		while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll("gateway-2-1", "g".repeat(253));
+		return true;
+	})()`)
+	fitsWidth(t, tab)
+
 	t.Log("the API server refuses it, and its words are shown")
 	refusal := apierrors.NewForbidden(schema.GroupResource{Group: "goshawk.dev", Resource: "distributionsets"}, "gateway-2-1", errPolicy)
 	s.refuse(refusal)
