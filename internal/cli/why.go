@@ -139,6 +139,7 @@ func facts(w *explain.WhyTarget) [][]string {
 		installed += " since " + stampOf(w.InstalledSince)
 	}
 	add("installed", installed)
+	add("", w.Invalidated)
 	add("lastSeen", stampOf(w.LastSeen))
 	return rows
 }

@@ -67,6 +67,8 @@ func TestWhy(t *testing.T) {
 	tests := map[string]struct {
 		args []string
 		edit func(*v1alpha1.Target)
+		// invalid is a set that was invalidated.
+		invalid string
 	}{
 		"failed.txt":  {args: []string{"why", "dev-1"}},
 		"rollout.txt": {args: []string{"why", "dev-1", "firmware-2-2"}},
@@ -77,8 +79,9 @@ func TestWhy(t *testing.T) {
 			a := &t.Status.Actions[0]
 			a.State, a.ClosedAt, a.StatusCode, a.FailureMessage = v1alpha1.ActionDownloading, nil, "", ""
 		}},
-		"held.txt": {args: []string{"why", "dev-2"}, edit: func(t *v1alpha1.Target) { t.Spec.Hold = true }},
-		"help.txt": {args: []string{"why", "--help"}},
+		"held.txt":    {args: []string{"why", "dev-2"}, edit: func(t *v1alpha1.Target) { t.Spec.Hold = true }},
+		"invalid.txt": {args: []string{"why", "dev-1"}, invalid: "firmware-2-0"},
+		"help.txt":    {args: []string{"why", "--help"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +89,11 @@ func TestWhy(t *testing.T) {
 			for _, o := range all {
 				if target, ok := o.(*v1alpha1.Target); ok && tc.edit != nil && target.Name == tc.args[1] {
 					tc.edit(target)
+				}
+				if set, ok := o.(*v1alpha1.DistributionSet); ok && set.Name == tc.invalid {
+					at := metav1.NewTime(noon.Add(-time.Minute))
+					set.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationForce, Reason: "it bricks the modem"}
+					set.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: v1alpha1.CancellationForce, ObservedAt: &at}
 				}
 			}
 			got := newWorld(t, all...).run(tc.args...)

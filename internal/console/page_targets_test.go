@@ -188,6 +188,18 @@ func TestPageOfATarget(t *testing.T) {
 	w.get("/targets/fleet/dev-0").wantStatus(http.StatusNotFound)
 }
 
+// TestTargetThatRunsAnInvalidatedSet says so, if the viewer may see sets.
+func TestTargetThatRunsAnInvalidatedSet(t *testing.T) {
+	w := newWorld(t, fleetOfTests()...)
+	w.get("/targets/fleet/dev-3").wantNoText("nvalidated")
+	w.source.put(objects.DistributionSet("firmware-1", func(s *v1alpha1.DistributionSet) {
+		s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationForce, Reason: "bricks the modem"}
+	}))
+	w.get("/targets/fleet/dev-3").wantText("firmware-1", "invalidated with Force (bricks the modem)")
+	w.rights.deny(Access{Resource: DistributionSets})
+	w.get("/targets/fleet/dev-3").wantNoText("bricks the modem")
+}
+
 // TestPagesOfTargetsShowNoCredentials: nothing about the tokens of devices is on a page.
 func TestPagesOfTargetsShowNoCredentials(t *testing.T) {
 	w := newWorld(t, fleetOfTests()...)

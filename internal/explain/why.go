@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -19,6 +20,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 	"github.com/goshawk-dev/goshawk/internal/fleetcounts"
 	"github.com/goshawk-dev/goshawk/internal/offer"
+	"github.com/goshawk-dev/goshawk/internal/operation"
 )
 
 // WhyTarget is what one target gets now, and why.
@@ -32,7 +34,10 @@ type WhyTarget struct {
 	// Installed is the name of the set that the device runs, or "" if it is not known.
 	Installed      string       `json:"installed,omitempty"`
 	InstalledSince *metav1.Time `json:"installedSince,omitempty"`
-	LastSeen       *metav1.Time `json:"lastSeen,omitempty"`
+	// Invalidated says how and when the set that the device runs was invalidated, or is "" for a
+	// valid set.
+	Invalidated string       `json:"invalidated,omitempty"`
+	LastSeen    *metav1.Time `json:"lastSeen,omitempty"`
 	// Conditions of the target that need the attention of a person.
 	Conditions []Notice `json:"conditions,omitempty"`
 	// Now is what the device gets if it asks now.
@@ -126,6 +131,9 @@ func Why(x *fleet.Index, t *v1alpha1.Target, rollout string, now time.Time) WhyT
 	}
 	if i := t.Status.Installed; i != nil {
 		why.Installed, why.InstalledSince = fleetcounts.Installed(t), i.Since
+		if set := x.DistributionSet(types.NamespacedName{Namespace: t.Namespace, Name: why.Installed}); set != nil {
+			why.Invalidated = operation.Invalidated(set)
+		}
 	}
 	if status, changed := offer.ApplyPending(w); changed {
 		why.Pending = pendingText(&t.Status, status)
