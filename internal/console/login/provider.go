@@ -172,8 +172,8 @@ type tokens struct {
 	refresh string
 }
 
-// exchange returns the tokens for the code of a login.
-func (p *provider) exchange(ctx context.Context, e *endpoints, code, verifier string) (tokens, error) {
+// ask returns the tokens that a request to the provider gets.
+func (p *provider) ask(ctx context.Context, e *endpoints, request func(context.Context, *oauth2.Config) (*oauth2.Token, error)) (tokens, error) {
 	ctx, done, err := p.context(ctx)
 	if err != nil {
 		return tokens{}, err
@@ -183,11 +183,18 @@ func (p *provider) exchange(ctx context.Context, e *endpoints, code, verifier st
 	if err != nil {
 		return tokens{}, err
 	}
-	token, err := c.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	token, err := request(ctx, c)
 	if err != nil {
 		return tokens{}, err
 	}
-	t, err := verify(ctx, e, token)
+	return verify(ctx, e, token)
+}
+
+// exchange returns the tokens for the code of a login.
+func (p *provider) exchange(ctx context.Context, e *endpoints, code, verifier string) (tokens, error) {
+	t, err := p.ask(ctx, e, func(ctx context.Context, c *oauth2.Config) (*oauth2.Token, error) {
+		return c.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	})
 	if err == nil && t.claims == nil {
 		err = errors.New("its answer has no ID token: the scope openid must be one of --console-oidc-scopes, and the client must be one for OpenID Connect")
 	}
@@ -200,20 +207,9 @@ func (p *provider) renew(ctx context.Context, refresh string) (tokens, error) {
 	if err != nil {
 		return tokens{}, err
 	}
-	ctx, done, err := p.context(ctx)
-	if err != nil {
-		return tokens{}, err
-	}
-	defer done()
-	c, err := p.oauth(e)
-	if err != nil {
-		return tokens{}, err
-	}
-	token, err := c.TokenSource(ctx, &oauth2.Token{RefreshToken: refresh}).Token()
-	if err != nil {
-		return tokens{}, err
-	}
-	return verify(ctx, e, token)
+	return p.ask(ctx, e, func(ctx context.Context, c *oauth2.Config) (*oauth2.Token, error) {
+		return c.TokenSource(ctx, &oauth2.Token{RefreshToken: refresh}).Token()
+	})
 }
 
 // verify checks the ID token of an answer: its signature, issuer, audience and expiry.
