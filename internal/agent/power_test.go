@@ -309,7 +309,7 @@ func (d *powered) truth() journal.State {
 // wantTidy checks that nothing is left over of the update.
 func (d *powered) wantTidy(s journal.State) {
 	d.Helper()
-	left, _ := filepath.Glob(filepath.Join(d.root, "state/work/*"))
+	left, _ := filepath.Glob(filepath.Join(d.root, "state", "work", "*"))
 	modules, _ := filepath.Glob(filepath.Join(d.root, "state/kept/*/*"))
 	known := s.Installed
 	if s.Inconsistency != nil {
