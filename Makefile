@@ -82,12 +82,7 @@ race: ## Run the tests without a server under the race detector (needs a C compi
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test, one after the other, each for FUZZTIME=10s (FUZZ=regexp of their names).
-	@tests=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | awk '$$2 ~ /$(FUZZ)/' | sort); \
-		if [[ -z $$tests ]]; then echo "fuzz: no fuzz test has a name that matches FUZZ=$(FUZZ)" >&2; exit 1; fi; \
-		while read -r file name; do \
-			echo "$$name in $$(dirname "$$file")"; \
-			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
-		done <<<"$$tests"
+	@FUZZTIME=$(FUZZTIME) FUZZ='$(FUZZ)' hack/fuzz.sh
 
 .PHONY: bench
 bench: controlplane ## Run the benchmarks: of the rules, then of whole rollouts on a real API server (BENCH=regexp, GOSHAWK_BENCH_TARGETS=10000).
@@ -147,7 +142,7 @@ docs-check: controlplane build ## Run the shell blocks of the documents that are
 
 .PHONY: site
 site: ## Build the documentation site into site/ (needs python3 and its package registry the first time).
-	@test -x bin/site-python/bin/mkdocs || { python3 -m venv bin/site-python && bin/site-python/bin/pip install -q -r hack/site/requirements.txt; }
+	@test -x bin/site-python/bin/mkdocs || { python3 -m venv bin/site-python && bin/site-python/bin/pip install -q --retries 5 -r hack/site/requirements.txt; }
 	NO_MKDOCS_2_WARNING=1 bin/site-python/bin/mkdocs build -q
 
 .PHONY: screenshots
