@@ -38,7 +38,7 @@ help: ## List the targets.
 generate: ## Write all generated files: deep copies, CRDs, the output of `go generate`, and the Helm chart's part that follows from config/.
 	$(TOOL) controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(TOOL) controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
-	go run ./hack/crdtypes config/crd/bases internal/decode/zz_generated.enums.go
+	go run ./hack/crdtypes config/crd/bases internal/decode/zz_generated.schema.go
 	go generate ./...
 	go run ./hack/chart .
 

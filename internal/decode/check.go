@@ -15,12 +15,13 @@ import (
 )
 
 // Values that Go can decode but that this version cannot work with: a string that is not a value of
-// its enum, and a time that cannot be encoded in UTC.
+// its enum, a number outside of its limits, and a time that cannot be encoded in UTC.
 
 // check returns what is wrong with a value, or "", and the path of it below the value.
 type check func(v reflect.Value) (path, problem string)
 
-// checks of the types of this group's kinds. A type without a check contains neither enum nor time.
+// checks of the types of this group's kinds. A type without a check contains no enum, no number
+// with limits, and no time.
 var checks = map[reflect.Type]check{}
 
 // checkOf returns the check of a type, or nil if there is nothing to check. The checks are built
@@ -67,6 +68,39 @@ func checkEnum(values []string) check {
 	}
 }
 
+// limits are the minimum and the maximum of a number.
+type limits struct{ least, most int64 }
+
+// checkNumber returns the check of a number. A field that is not a pointer is 0 if the object does
+// not have it.
+func checkNumber(l limits, t reflect.Type) check {
+	if t.Kind() == reflect.Pointer {
+		return func(v reflect.Value) (string, string) {
+			if v.IsNil() {
+				return "", ""
+			}
+			return "", l.problem(v.Elem().Int())
+		}
+	}
+	return func(v reflect.Value) (string, string) {
+		if v.IsZero() {
+			return "", ""
+		}
+		return "", l.problem(v.Int())
+	}
+}
+
+// problem returns what is wrong with a number, or "".
+func (l limits) problem(n int64) string {
+	switch {
+	case n < l.least:
+		return fmt.Sprintf("%d is less than %d, the minimum of this version", n, l.least)
+	case n > l.most:
+		return fmt.Sprintf("%d is more than %d, the maximum of this version", n, l.most)
+	}
+	return ""
+}
+
 func checkPointer(t reflect.Type) check {
 	inner := checkOf(t.Elem())
 	if inner == nil {
@@ -108,7 +142,11 @@ func checkStruct(t reflect.Type) check {
 		if name == "-" || f.Type == reflect.TypeFor[metav1.ObjectMeta]() || !f.IsExported() {
 			continue
 		}
-		if inner := checkOf(f.Type); inner != nil {
+		inner := checkOf(f.Type)
+		if l, ok := numbers[t][name]; ok {
+			inner = checkNumber(l, f.Type)
+		}
+		if inner != nil {
 			if name != "" {
 				name = "." + name
 			}

@@ -59,6 +59,15 @@ func TestUndecodableFieldsAreNamedAndTheOthersKept(t *testing.T) {
 		"an enum value in an inlined struct": {kind: "Target", spec: `{"assignment":{"distributionSet":"s","superseding":"Maybe"}}`, status: `{}`, lacks: []string{"spec.assignment"}, says: `spec.assignment.superseding: "Maybe"`},
 		"a number too large":                 {kind: "Rollout", spec: `{"groupCount":4294967296}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
 		"a number too large for 64 bits":     {kind: "DistributionSet", spec: `{"name":"x"}`, status: `{"observedGeneration":99999999999999999999}`, lacks: []string{"status.observedGeneration"}, says: "status.observedGeneration"},
+		"a number below its minimum":         {kind: "Rollout", spec: `{"groupCount":-5,"groupOrder":"Name"}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount: -5 is less than 1, the minimum of this version"},
+		"a zero below its minimum":           {kind: "Rollout", spec: `{"groupCount":0}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount: 0 is less than 1"},
+		"a number above its maximum":         {kind: "Rollout", spec: `{"groupCount":2147483647}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount: 2147483647 is more than 500, the maximum of this version"},
+		"a negative index":                   {kind: "DeploymentGroup", spec: `{"index":-1,"group":"a"}`, status: `{}`, lacks: []string{"spec.index"}, says: "spec.index: -1"},
+		"a number that is copied to Targets": {kind: "Rollout", spec: `{"update":{"distributionSet":"s","weight":5000}}`, status: `{}`, lacks: []string{"spec.update"}, says: "spec.update.weight: 5000 is more than 1000"},
+		"a number in an inlined struct":      {kind: "Target", spec: `{"assignment":{"distributionSet":"s","startDeadlineSeconds":-1}}`, status: `{}`, lacks: []string{"spec.assignment"}, says: "spec.assignment.startDeadlineSeconds: -1"},
+		"a number deep in an object":         {kind: "AutoAssignment", spec: `{"update":{"maintenanceWindow":{"schedule":"* * * * *","durationSeconds":2147483647}}}`, status: `{}`, lacks: []string{"spec.update"}, says: "spec.update.maintenanceWindow.durationSeconds: 2147483647"},
+		"a number deep in a list":            {kind: "Rollout", spec: `{"groups":[{"name":"a","percentage":50},{"name":"b","percentage":-1}]}`, status: `{}`, lacks: []string{"spec.groups"}, says: "spec.groups[1].percentage: -1"},
+		"a number of the status":             {kind: "Target", spec: `{}`, status: `{"actions":[{"id":-3}]}`, lacks: []string{"status.actions"}, says: "status.actions[0].id: -3"},
 		"a fraction":                         {kind: "Rollout", spec: `{"groupCount":1.5}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
 		"a string for a number":              {kind: "Rollout", spec: `{"groupCount":"3"}`, status: `{}`, lacks: []string{"spec.groupCount"}, says: "spec.groupCount"},
 		"an object for a list":               {kind: "DistributionSet", spec: `{"name":"x","modules":{"a":"b"}}`, status: `{}`, lacks: []string{"spec.modules"}, says: "spec.modules"},
@@ -125,11 +134,26 @@ func TestDecodableObjectsAreNotMarked(t *testing.T) {
 	for kind, spec := range map[string]string{
 		"Rollout": `{"startAt":"2026-12-01T02:00:00+01:00","state":"Paused","update":{"distributionSet":"s","type":"Soft"}}`, "Target": `{"assignment":{"distributionSet":"s","assignedAt":"2026-12-01T02:00:00Z"}}`,
 		"SoftwareModule": `{"rollback":"Supported"}`, "DistributionSet": `{"invalidation":{"cancellation":"Force"}}`, "AutoAssignment": `{"state":""}`, "DeploymentGroup": `{"targets":["a"]}`,
-		"DeviceAccess": `{"clientCertificate":{"identity":"URI"},"targetSelector":{"matchExpressions":[{"key":"a","operator":"Exists"}]}}`,
+		"TargetInventory": `{}`, "DeviceAccess": `{"clientCertificate":{"identity":"URI"},"targetSelector":{"matchExpressions":[{"key":"a","operator":"Exists"}]}}`,
 	} {
 		o, _, err := decoder(t).Decode([]byte(object(kind, spec, `{"unknown":{"of":"a newer version"}}`)), nil, nil)
 		if err != nil || v1alpha1.UnreadableOf(o) != nil {
 			t.Errorf("%s: %v, marked %+v", kind, err, v1alpha1.UnreadableOf(o))
+		}
+	}
+}
+
+// TestNumbersAtTheirLimitsAreNotMarked: an object is not marked because of a number that is equal
+// to one of its limits, or that is absent.
+func TestNumbersAtTheirLimitsAreNotMarked(t *testing.T) {
+	for name, spec := range map[string]string{
+		"the minimum": `{"groupCount":1,"errorThreshold":0,"stabilizationSeconds":0,"update":{"weight":0,"startDeadlineSeconds":1,"retries":{"limit":1,"backoffSeconds":0}}}`,
+		"the maximum": `{"groupCount":500,"errorThreshold":100,"stabilizationSeconds":3600,"update":{"weight":1000,"startDeadlineSeconds":31536000,"retries":{"limit":10,"backoffSeconds":604800}}}`,
+		"absent":      `{"dynamic":{},"errorBudget":{},"groups":[{"name":"a"}],"update":{"retries":{},"maintenanceWindow":{"schedule":"* * * * *"}}}`,
+	} {
+		o, _, err := decoder(t).Decode([]byte(object("Rollout", spec, `{}`)), nil, nil)
+		if err != nil || v1alpha1.UnreadableOf(o) != nil {
+			t.Errorf("%s: %v, marked %+v", name, err, v1alpha1.UnreadableOf(o))
 		}
 	}
 }

@@ -40,3 +40,70 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[v1alpha1.UpdateStatus]():          []string{"Unknown", "Registered", "Pending", "InSync", "Error"},
 	reflect.TypeFor[v1alpha1.UpdateType]():            []string{"Forced", "Soft", "TimeForced", "DownloadOnly"},
 }
+
+// numbers are the limits of the schema, by struct and field.
+var numbers = map[reflect.Type]map[string]limits{
+	reflect.TypeFor[v1alpha1.Action](): {
+		"id":       {1, 2147483647},
+		"progress": {0, 100},
+	},
+	reflect.TypeFor[v1alpha1.Artifact](): {
+		"size": {0, 1099511627776},
+	},
+	reflect.TypeFor[v1alpha1.CancelRequest](): {
+		"upTo": {1, 2147483647},
+	},
+	reflect.TypeFor[v1alpha1.DeploymentGroupSpec](): {
+		"index": {0, 499},
+	},
+	reflect.TypeFor[v1alpha1.Dynamic](): {
+		"groupSize":  {1, 20000},
+		"maxTargets": {1, 10000000},
+	},
+	reflect.TypeFor[v1alpha1.ErrorBudget](): {
+		"count":   {0, 10000000},
+		"percent": {0, 100},
+	},
+	reflect.TypeFor[v1alpha1.Group](): {
+		"errorThreshold":   {0, 100},
+		"percentage":       {1, 100},
+		"successThreshold": {0, 100},
+	},
+	reflect.TypeFor[v1alpha1.InventoryChange](): {
+		"actionID": {1, 2147483647},
+		"omitted":  {0, 9223372036854775807},
+	},
+	reflect.TypeFor[v1alpha1.InventoryFeature](): {
+		"truncatedContext":   {0, 9223372036854775807},
+		"truncatedInstalled": {0, 9223372036854775807},
+	},
+	reflect.TypeFor[v1alpha1.InventoryOperation](): {
+		"progress": {0, 100},
+	},
+	reflect.TypeFor[v1alpha1.MaintenanceWindow](): {
+		"durationSeconds": {60, 604800},
+	},
+	reflect.TypeFor[v1alpha1.Registration](): {
+		"maxTargets": {1, 100000},
+	},
+	reflect.TypeFor[v1alpha1.Retries](): {
+		"backoffSeconds": {0, 604800},
+		"limit":          {1, 10},
+	},
+	reflect.TypeFor[v1alpha1.RolloutSpec](): {
+		"errorThreshold":       {0, 100},
+		"groupCount":           {1, 500},
+		"minimumReports":       {0, 20000},
+		"stabilizationSeconds": {0, 3600},
+		"successThreshold":     {0, 100},
+	},
+	reflect.TypeFor[v1alpha1.TargetInventoryStatus](): {
+		"truncated": {0, 9223372036854775807},
+	},
+	reflect.TypeFor[v1alpha1.Update](): {
+		"cancelDeadlineSeconds":   {1, 31536000},
+		"progressDeadlineSeconds": {1, 31536000},
+		"startDeadlineSeconds":    {1, 31536000},
+		"weight":                  {0, 1000},
+	},
+}
