@@ -81,7 +81,7 @@ func (b Batch) Effect(known Facts) Effect {
 
 // hasLists reports whether the batch may change installed or context.
 func (b Batch) hasLists() bool {
-	return b.replacesAll || slices.ContainsFunc(b.reports, func(p pending) bool { return p.installed != nil || p.context != nil || p.fresh })
+	return b.replacesAll || slices.ContainsFunc(b.reports, func(p pending) bool { return !p.installed.isEmpty() || !p.context.isEmpty() || p.fresh })
 }
 
 func isUnchanged(a, b v1alpha1.InventoryFeature) bool {
@@ -102,6 +102,9 @@ func (b Batch) Apply(s *v1alpha1.TargetInventoryStatus, cause Cause, now time.Ti
 	before, known := s.Installed, map[string]bool{"": len(s.Features) > 0 || len(s.Installed) > 0}
 	for i := range s.Features {
 		known[s.Features[i].ID] = s.Features[i].InstalledReported
+	}
+	for i := range before { // also those that a device has reported one by one
+		known[before[i].Feature] = true
 	}
 	b.merge(s)
 	s.ContentsHash = hashOf(s)
@@ -133,7 +136,7 @@ func (b Batch) merge(s *v1alpha1.TargetInventoryStatus) {
 		}
 		f := &s.Features[at]
 		*f = overlaid(*f, p.feature)
-		f.InstalledReported = f.InstalledReported || p.installed != nil
+		f.InstalledReported = f.InstalledReported || p.installed.list != nil
 	}
 	slices.SortFunc(s.Features, func(a, b v1alpha1.InventoryFeature) int { return strings.Compare(a.ID, b.ID) })
 	if b.hasLists() {
@@ -149,20 +152,19 @@ func fill(s *v1alpha1.TargetInventoryStatus, has func(id string) *pending) {
 	room := room{entries: v1alpha1.MaxInventoryEntries, bytes: v1alpha1.MaxInventoryBytes}
 	s.Installed, s.Context = nil, nil
 	add := func(f *v1alpha1.InventoryFeature) {
-		first, second := list{installed[f.ID], f.TruncatedInstalled}, list{context[f.ID], f.TruncatedContext}
+		first, second := list{entries: installed[f.ID], omitted: f.TruncatedInstalled}, list{entries: context[f.ID], omitted: f.TruncatedContext}
 		if p := has(f.ID); p != nil {
 			if p.fresh {
 				first, second = list{}, list{}
 			}
-			if p.installed != nil {
-				first = list{withType(p.installed.entries, f.SoftwareModuleType), p.installed.omitted}
-			}
-			if p.context != nil {
-				second = *p.context
+			first, second = p.installed.of(first), p.context.of(second)
+			if !p.installed.isEmpty() {
+				first.entries = withType(first.entries, f.SoftwareModuleType)
 			}
 		}
 		s.Installed, f.TruncatedInstalled = room.take(s.Installed, first.entries, first.omitted)
 		s.Context, f.TruncatedContext = room.take(s.Context, second.entries, second.omitted)
+		f.TruncatedInstalled, f.TruncatedContext = max(f.TruncatedInstalled, first.before), max(f.TruncatedContext, second.before)
 		s.Truncated += f.TruncatedInstalled + f.TruncatedContext
 	}
 	s.Truncated = 0

@@ -20,6 +20,9 @@ type Report struct {
 	// Installed and Context replace the stored entries of the feature. nil: not reported, what is
 	// stored stays. Attributes have no context.
 	Installed, Context []v1alpha1.InventorySoftware
+	// Edits change single stored entries of the feature, after Installed and Context. Attributes
+	// have none.
+	Edits []Edit
 	// Removed means that the feature does not exist any more.
 	Removed bool
 	// ReplacesAll means that all features were replaced: those that are not reported from now on
@@ -38,7 +41,7 @@ type Batch struct {
 // pending is the sum of the reports on one feature.
 type pending struct {
 	feature            v1alpha1.InventoryFeature
-	installed, context *list
+	installed, context change
 	// fresh means that everything stored of the feature is gone.
 	fresh bool
 	// removed means that the feature is gone.
@@ -58,13 +61,14 @@ func (b Batch) Size() int {
 	for i := range b.reports {
 		p := &b.reports[i]
 		bytes += base
-		for _, l := range []*list{p.installed, p.context} {
-			if l == nil {
-				continue
+		for _, c := range []change{p.installed, p.context} {
+			if c.list != nil {
+				for j := range c.list.entries {
+					bytes += perEntry + textOf(&c.list.entries[j])
+				}
 			}
-			for j := range l.entries {
-				e := &l.entries[j]
-				bytes += perEntry + len(e.Group) + len(e.Name) + len(e.Version) + len(e.Type)
+			for j := range c.edits {
+				bytes += perEntry + textOf(&c.edits[j].Entry)
 			}
 		}
 		for _, o := range []*v1alpha1.InventoryOperation{p.feature.LastOperation, p.feature.LastFailedOperation} {
@@ -74,6 +78,11 @@ func (b Batch) Size() int {
 		}
 	}
 	return bytes
+}
+
+// textOf returns the number of bytes of the texts of an entry.
+func textOf(e *v1alpha1.InventorySoftware) int {
+	return len(e.Group) + len(e.Name) + len(e.Version) + len(e.Type)
 }
 
 // Add returns the batch with one more report. The old batch stays as it is.
@@ -102,12 +111,17 @@ func (b Batch) Add(r Report) Batch {
 	p.feature.LastFailedOperation = cmp.Or(cleanOperation(r.Feature.LastFailedOperation), p.feature.LastFailedOperation)
 	if r.Installed != nil {
 		l := clean(id, r.Installed)
-		p.installed = &l
+		p.installed = change{list: &l}
 	}
-	if r.Context != nil && id != "" {
+	if id == "" {
+		return next
+	}
+	if r.Context != nil {
 		l := clean(id, r.Context)
-		p.context = &l
+		p.context = change{list: &l}
 	}
+	p.installed = p.installed.then(edited(id, r.Edits, false))
+	p.context = p.context.then(edited(id, r.Edits, true))
 	return next
 }
 
@@ -136,7 +150,7 @@ func (b Batch) Followed(later Batch) Batch {
 		p := &next.reports[i]
 		p.removed, p.stale = l.removed, l.stale
 		p.feature = overlaid(p.feature, l.feature)
-		p.installed, p.context = cmp.Or(l.installed, p.installed), cmp.Or(l.context, p.context)
+		p.installed, p.context = p.installed.then(l.installed), p.context.then(l.context)
 	}
 	return next
 }

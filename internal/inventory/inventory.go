@@ -34,6 +34,9 @@ const (
 type list struct {
 	entries []v1alpha1.InventorySoftware
 	omitted int32
+	// before is the number of entries that were left out before the list was edited. Those of
+	// omitted may be among them.
+	before int32
 }
 
 // clean returns the entries of a feature sorted, each once, and without those that cannot be
@@ -41,19 +44,25 @@ type list struct {
 func clean(feature string, reported []v1alpha1.InventorySoftware) list {
 	l := list{entries: make([]v1alpha1.InventorySoftware, 0, len(reported))}
 	for _, e := range reported {
-		e = v1alpha1.InventorySoftware{
-			Feature: feature, Group: text.Clean(e.Group, 0), Name: text.Clean(e.Name, 0), Version: text.Clean(e.Version, 0), Type: text.Clean(e.Type, 0),
-		}
-		if e.Name == "" || isLong(e.Group, maxName) || isLong(e.Name, maxName) || isLong(e.Version, maxVersion) || isLong(e.Type, maxWord) {
+		entry, ok := cleanEntry(feature, e)
+		if !ok {
 			l.omitted++
 			continue
 		}
-		l.entries = append(l.entries, e)
+		l.entries = append(l.entries, entry)
 	}
 	slices.SortFunc(l.entries, compare)
 	l.entries = slices.Compact(l.entries)
 	l.limit(v1alpha1.MaxInventoryEntries, v1alpha1.MaxInventoryBytes)
 	return l
+}
+
+// cleanEntry returns an entry of a feature, and reports whether it can be stored.
+func cleanEntry(feature string, e v1alpha1.InventorySoftware) (v1alpha1.InventorySoftware, bool) {
+	e = v1alpha1.InventorySoftware{
+		Feature: feature, Group: text.Clean(e.Group, 0), Name: text.Clean(e.Name, 0), Version: text.Clean(e.Version, 0), Type: text.Clean(e.Type, 0),
+	}
+	return e, e.Name != "" && !isLong(e.Group, maxName) && !isLong(e.Name, maxName) && !isLong(e.Version, maxVersion) && !isLong(e.Type, maxWord)
 }
 
 // limit leaves out the entries after those that fit.

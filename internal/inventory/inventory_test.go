@@ -33,6 +33,11 @@ func feature(id string) v1alpha1.InventoryFeature {
 	return v1alpha1.InventoryFeature{ID: id, SoftwareModuleType: "software", Definition: "org.eclipse.hawkbit.swupdatable:SoftwareUpdatable:2.0.0"}
 }
 
+// one is a change of one entry of the feature app.
+func one(isRemoved bool, entry software) Report {
+	return Report{Feature: feature("app"), Edits: []Edit{{Removed: isRemoved, Entry: entry}}}
+}
+
 func batch(reports ...Report) *Batch {
 	var b Batch
 	for _, r := range reports {
@@ -76,6 +81,20 @@ func TestReportsOfADevice(t *testing.T) {
 		{"the software in attributes stays when the thing is replaced", [][]Report{{{Installed: []software{app("1")}}}, {{Feature: feature("app"), ReplacesAll: true}}}, "/app:1()"},
 		{"reports in one batch are applied in order", [][]Report{{first, {Feature: feature("app"), Installed: []software{app("9")}}, {Feature: feature("app")}}}, "app/app:9(software)"},
 		{"an entry without a name is left out", [][]Report{{{Feature: feature("app"), Installed: []software{{Group: "g", Version: "1"}, app("1")}}}}, "app/app:1(software)"},
+		{"an entry that is added stands beside the others", [][]Report{{first}, {one(false, app("3"))}}, "app/lib:1(lib) app/app:2(software) app/app:3(software)"},
+		{"an entry that is added again has its new type", [][]Report{{first}, {one(false, software{Group: "org.example", Name: "app", Version: "2", Type: "image"})}}, "app/lib:1(lib) app/app:2(image)"},
+		{"an entry is removed by its key, wherever the group ends", [][]Report{{first}, {one(true, software{Group: "org", Name: "example.app", Version: "2"})}}, "app/lib:1(lib)"},
+		{"an entry without a group is removed", [][]Report{{first}, {one(true, software{Name: "lib", Version: "1"})}}, "app/app:2(software)"},
+		{"another version is not removed", [][]Report{{first}, {one(true, app("3"))}}, "app/lib:1(lib) app/app:2(software)"},
+		{"an entry that is added and removed is gone", [][]Report{{first}, {one(false, app("3"))}, {one(true, app("3"))}}, "app/lib:1(lib) app/app:2(software)"},
+		{"an entry that is removed and added is there", [][]Report{{first}, {one(true, app("2")), one(false, app("2"))}}, "app/lib:1(lib) app/app:2(software)"},
+		{"a new list replaces entries that were added", [][]Report{{first}, {one(false, app("3"))}, {{Feature: feature("app"), Installed: []software{app("4")}}}}, "app/app:4(software)"},
+		{"a list and changes of its entries in one report", [][]Report{{{Feature: feature("app"), Installed: []software{app("4")}, Edits: []Edit{{Entry: app("5")}, {Removed: true, Entry: app("4")}}}}}, "app/app:5(software)"},
+		{"entries that are added one by one, without a list", [][]Report{{one(false, app("1"))}, {one(false, app("2"))}}, "app/app:1(software) app/app:2(software)"},
+		{"a change of one feature keeps the same entry of another", [][]Report{{first, {Feature: feature("os"), Installed: []software{app("2")}}}, {one(true, app("2"))}}, "app/lib:1(lib) os/app:2(software)"},
+		{"a feature that is removed loses entries that were added", [][]Report{{first}, {one(false, app("3"))}, {{Feature: feature("app"), Removed: true}}}, ""},
+		{"an entry of the context is no software", [][]Report{{first}, {{Feature: feature("app"), Edits: []Edit{{Context: true, Entry: app("3")}, {Context: true, Removed: true, Entry: app("2")}}}}}, "app/lib:1(lib) app/app:2(software)"},
+		{"an entry without a name is not added", [][]Report{{first}, {one(false, software{Group: "g", Version: "1"})}}, "app/lib:1(lib) app/app:2(software)"},
 		{"control characters are removed", [][]Report{{{Feature: feature("a\x00pp"), Installed: []software{{Name: "a\x1bb\n c", Version: "1\x00"}}}}}, "app/ab c:1(software)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -208,6 +227,47 @@ func TestTruncationIsForgottenWithANewList(t *testing.T) {
 	s = applied(s, Report{Feature: feature("app"), Context: []software{}})
 	if s.Truncated != 0 || meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionTruncated) != nil {
 		t.Errorf("%d are missing in the end", s.Truncated)
+	}
+}
+
+// A device that adds one entry after the other does not know what did not fit, so the number is
+// that of one list and does not grow with each report.
+func TestEntriesThatAreAddedStayWithinTheLimits(t *testing.T) {
+	s := applied(&v1alpha1.TargetInventoryStatus{}, Report{Feature: feature("app"), Installed: many(512)})
+	add := Report{Feature: feature("app"), Edits: []Edit{{Entry: app("1")}, {Entry: software{Name: strings.Repeat("x", 300)}}}}
+	for range 3 {
+		s = applied(s, add)
+		checkSize(t, s)
+		if s.Truncated != 2 || s.ContentsHash != "" {
+			t.Fatalf("%d entries are missing", s.Truncated)
+		}
+		if batch(add).Effect(facts(s)).Changes || batch(add).Effect(compressed(s)).Changes {
+			t.Fatal("the same report is a change")
+		}
+	}
+	remove := Report{Feature: feature("app")}
+	for _, e := range s.Installed[:100] {
+		remove.Edits = append(remove.Edits, Edit{Removed: true, Entry: e})
+	}
+	if s = applied(s, remove); len(s.Installed) != 412 || s.Truncated != 2 || s.ContentsHash != "" {
+		t.Errorf("after a removal %d entries are there, and %d missing", len(s.Installed), s.Truncated)
+	}
+	if s = applied(s, Report{Feature: feature("app"), Installed: many(3)}); s.Truncated != 0 || s.ContentsHash == "" {
+		t.Errorf("after a short list %d are missing", s.Truncated)
+	}
+}
+
+func TestHistoryOfEntriesThatAreAdded(t *testing.T) {
+	s := applied(&v1alpha1.TargetInventoryStatus{}, one(false, app("1")))
+	if len(s.History) != 0 || s.Features[0].InstalledReported || s.ContentsHash == "" {
+		t.Fatalf("after the first entry the status is %+v", s)
+	}
+	s = applied(s, one(false, app("2")), one(true, app("1")))
+	if len(s.History) != 1 || len(s.History[0].Added) != 1 || s.History[0].Added[0].Version != "2" || len(s.History[0].Removed) != 1 {
+		t.Errorf("the history is %+v", s.History)
+	}
+	if FactsOf(&v1alpha1.Target{}, &v1alpha1.TargetInventory{Status: *s}).IsComplete() {
+		t.Error("entries without a list count as all software of the device")
 	}
 }
 
@@ -347,6 +407,9 @@ func hostile(random *rand.Rand) Report {
 	r := Report{
 		Feature:   v1alpha1.InventoryFeature{ID: word(maxFeature) + fmt.Sprint(random.IntN(20)), SoftwareModuleType: word(maxWord), Definition: word(maxDefinition), LastOperation: operation(), LastFailedOperation: operation()},
 		Installed: entries(), Context: entries(), Removed: random.IntN(20) == 0, ReplacesAll: random.IntN(50) == 0,
+	}
+	for _, e := range entries() {
+		r.Edits = append(r.Edits, Edit{Context: random.IntN(2) == 0, Removed: random.IntN(2) == 0, Entry: e})
 	}
 	if random.IntN(5) == 0 {
 		attributes, bytes := map[string]v1alpha1.AttributeValue{}, 0

@@ -31,7 +31,7 @@ func (b *Backend) Inventory(ctx context.Context, d deviceapi.Device, reported de
 			ID: reported.Feature.ID, SoftwareModuleType: reported.Feature.SoftwareModuleType, Definition: reported.Feature.Definition,
 			LastOperation: operationOf(reported.Feature.LastOperation), LastFailedOperation: operationOf(reported.Feature.LastFailedOperation),
 		},
-		Installed: softwareOf(reported.Installed), Context: softwareOf(reported.Context), Removed: reported.Removed, ReplacesAll: reported.ReplacesAll,
+		Installed: softwareOf(reported.Installed), Context: softwareOf(reported.Context), Edits: editsOf(reported.Edits), Removed: reported.Removed, ReplacesAll: reported.ReplacesAll,
 	}); err != nil {
 		return err
 	}
@@ -114,6 +114,14 @@ func softwareOf(list []deviceapi.Software) []v1alpha1.InventorySoftware {
 		entries[i] = v1alpha1.InventorySoftware{Group: s.Group, Name: s.Name, Version: s.Version, Type: s.Type}
 	}
 	return entries
+}
+
+func editsOf(edits []deviceapi.SoftwareEdit) []inventory.Edit {
+	var made []inventory.Edit
+	for _, e := range edits {
+		made = append(made, inventory.Edit{Context: e.Context, Removed: e.Removed, Entry: v1alpha1.InventorySoftware{Group: e.Software.Group, Name: e.Software.Name, Version: e.Software.Version, Type: e.Software.Type}})
+	}
+	return made
 }
 
 // tooManyFeatures is the error for a feature beyond the limit.

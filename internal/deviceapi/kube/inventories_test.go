@@ -51,9 +51,18 @@ func (w *world) installedOn() string {
 func appOf(versions ...string) deviceapi.Inventory {
 	i := deviceapi.Inventory{Feature: deviceapi.Feature{ID: "app", SoftwareModuleType: "app"}, Installed: []deviceapi.Software{}}
 	for _, v := range versions {
-		i.Installed = append(i.Installed, deviceapi.Software{Group: "org.example", Name: "app", Version: v})
+		i.Installed = append(i.Installed, appVersion(v))
 	}
 	return i
+}
+
+func appVersion(v string) deviceapi.Software {
+	return deviceapi.Software{Group: "org.example", Name: "app", Version: v}
+}
+
+// appEdits are changes of single entries of the feature app.
+func appEdits(edits ...deviceapi.SoftwareEdit) deviceapi.Inventory {
+	return deviceapi.Inventory{Feature: deviceapi.Feature{ID: "app", SoftwareModuleType: "app"}, Edits: edits}
 }
 
 func ended(id, status string) deviceapi.Inventory {
@@ -118,6 +127,11 @@ func TestWritesOfInventories(t *testing.T) {
 		{"a whole update", []deviceapi.Inventory{ended("4", "STARTED"), ended("4", "INSTALLED"), appOf("2"), ended("4", "FINISHED_SUCCESS")}, 1, "2"},
 		{"nothing is installed any more", []deviceapi.Inventory{appOf()}, 1, ""},
 		{"there and back", []deviceapi.Inventory{appOf("2"), appOf("1")}, 0, "1"},
+		{"one entry that is added", []deviceapi.Inventory{appEdits(deviceapi.SoftwareEdit{Software: appVersion("2")})}, 1, "1 2"},
+		{"one entry that is there already", []deviceapi.Inventory{appEdits(deviceapi.SoftwareEdit{Software: appVersion("1")})}, 0, "1"},
+		{"one entry that replaces another", []deviceapi.Inventory{appEdits(deviceapi.SoftwareEdit{Software: appVersion("2")}), appEdits(deviceapi.SoftwareEdit{Removed: true, Software: appVersion("1")})}, 1, "2"},
+		{"one entry that is removed", []deviceapi.Inventory{appEdits(deviceapi.SoftwareEdit{Removed: true, Software: appVersion("1")})}, 1, ""},
+		{"one entry that is removed and was not there", []deviceapi.Inventory{appEdits(deviceapi.SoftwareEdit{Removed: true, Software: appVersion("7")})}, 0, "1"},
 		{"another feature", []deviceapi.Inventory{{Feature: deviceapi.Feature{ID: "os", SoftwareModuleType: "os"}}}, 1, "1"},
 		{"a thing that is replaced by the same features, one after the other", []deviceapi.Inventory{{ReplacesAll: true}, appOf("1")}, 0, "1"},
 		{"a thing without features", []deviceapi.Inventory{{ReplacesAll: true}}, 1, ""},
