@@ -143,7 +143,9 @@ var facts = map[string][]fact{
 	"4 cancelAction": {
 		{"both ids are that of the action", canceling, "GET /cancelAction/100", 200, []string{`{"id":"100","cancelAction":{"stopId":"100"}}`}, nil},
 		{"no cancel", started, "GET /cancelAction/100", 404, []string{"entitiyNotFound"}, nil},
-		{"a cancel that was answered", canceled, "GET /cancelAction/100", 404, []string{"entitiyNotFound"}, nil},
+		{"a cancel that was answered", canceled, "GET /cancelAction/100", 200, []string{`{"id":"100","cancelAction":{"stopId":"100"}}`}, nil},
+		{"a cancel that was rejected", goingOn, "GET /cancelAction/100", 404, []string{"entitiyNotFound"}, nil},
+		{"an update that is closed", finished, "GET /cancelAction/100", 404, []string{"entitiyNotFound"}, nil},
 		{"an unknown action", canceling, "GET /cancelAction/7", 404, []string{"entitiyNotFound"}, nil},
 	},
 	"5 cancelAction feedback": {

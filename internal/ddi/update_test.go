@@ -76,7 +76,7 @@ func TestUpdates(t *testing.T) {
 			{"POST /cancelAction/100/feedback" + canceled, 200, ""}, // as in hawkBit, only closed ends it
 			{"GET /cancelAction/100", 200, ""},
 			{"POST /cancelAction/100/feedback" + succeeded, 200, ""},
-			{"GET /cancelAction/100", 404, ""},
+			{"GET /cancelAction/100", 200, `"stopId":"100"`},
 			{"GET /installedBase/100", 404, ""},
 			{"POST /deploymentBase/100/feedback" + succeeded, 410, ""},
 		}},

@@ -96,8 +96,8 @@ type Backend interface {
 	// ErrNotFound for any other action.
 	Installed(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
-	// Cancel returns nil if the cancel of the action is offered to the device, and otherwise
-	// ErrNotFound.
+	// Cancel returns nil if the cancel of the action is offered to the device, or if the action is
+	// canceled, and otherwise ErrNotFound.
 	Cancel(ctx context.Context, device Device, actionID int32) error
 
 	// PendingCancel returns the action, as Command does, whose cancel State would return now as

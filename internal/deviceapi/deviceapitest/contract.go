@@ -521,7 +521,7 @@ var stories = map[string]struct {
 		p.answerCancel("nil", id, action.Warn)
 		p.answerCancel("nil", id, action.CancelAccepted)
 		p.wantOffer(0, 0, 0)
-		p.cancel("NotFound", id)
+		p.cancel("nil", id)
 		p.answerCancel("NotAllowed", id, action.CancelAccepted)
 		p.deployment("NotFound", id)
 		p.installed("NotFound", id)
@@ -533,7 +533,9 @@ var stories = map[string]struct {
 		p.wantOffer(id, 0, 0)
 		p.answerCancel("nil", id, action.CancelRejected)
 		p.wantOffer(0, 0, id)
+		p.cancel("NotFound", id)
 		p.report("nil", id, action.Succeed)
+		p.cancel("NotFound", id)
 		if s := p.state(); s.InstalledID != id {
 			p.Errorf("after the success the state is %+v", s)
 		}

@@ -201,10 +201,10 @@ func (b *Backend) find(method string, device deviceapi.Device, id int32, find fu
 	return found, err
 }
 
-// Cancel reports whether the cancel of the action is on offer.
+// Cancel reports whether the cancel of the action is on offer, or the action is canceled.
 func (b *Backend) Cancel(_ context.Context, device deviceapi.Device, id int32) error {
 	return b.serve("Cancel", device, func(r *record) error {
-		if b.offer(r).cancel != id {
+		if a := action.ByID(&r.status, id); b.offer(r).cancel != id && (a == nil || a.State != v1alpha1.ActionCanceled) {
 			return deviceapi.ErrNotFound
 		}
 		return nil

@@ -134,13 +134,13 @@ func (b *Backend) AnswerCancel(ctx context.Context, d deviceapi.Device, r action
 	return nil // an intermediate report about the cancel of an action that was closed by force: the cancel is still offered
 }
 
-// Cancel returns nil if the cancel of the action is offered.
+// Cancel returns nil if the cancel of the action is offered, or if the action is canceled.
 func (b *Backend) Cancel(ctx context.Context, d deviceapi.Device, id int32) error {
 	s, err := b.cancelState(ctx, d, id)
 	if err != nil {
 		return err
 	}
-	if !s.offers(offer.Cancel, id) {
+	if a := action.ByID(&s.target().Status, id); !s.offers(offer.Cancel, id) && (a == nil || a.State != v1alpha1.ActionCanceled) {
 		return notOffered(s.world, id)
 	}
 	return nil
