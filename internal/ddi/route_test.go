@@ -5,10 +5,13 @@ package ddi_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -150,8 +153,8 @@ func TestUnknownPathsAreBounded(t *testing.T) {
 }
 
 // TestNothingIsAnsweredBeforeTheDeviceAPI: net/http would answer OPTIONS * and http.ServeMux would
-// redirect some paths; the device API refuses and counts them all. A header that is too large is
-// the one exception.
+// redirect some paths; the device API refuses and counts them all. TestHeadersAreBounded and
+// TestRequestsThatAreNotHTTP have the exceptions.
 func TestNothingIsAnsweredBeforeTheDeviceAPI(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -189,6 +192,53 @@ func TestNothingIsAnsweredBeforeTheDeviceAPI(t *testing.T) {
 	}
 	if n := requestsCounted(t, registry); n != float64(len(lines)) {
 		t.Errorf("the metrics count %v requests, want %d", n, len(lines))
+	}
+}
+
+// TestRequestsThatAreNotHTTP: what is no request of HTTP/1 is answered before the device API, and
+// the connection is closed.
+func TestRequestsThatAreNotHTTP(t *testing.T) {
+	plain := served(t, nil)
+	encrypted, _ := servedTLS(t, backend())
+	get, put := "GET "+root+" HTTP/1.1\r\n", "PUT "+root+"/configData HTTP/1.1\r\nHost: devices\r\n"
+	for name, tc := range map[string]struct {
+		address, request string
+		want             int
+	}{
+		"no request line":                       {plain, "hello\r\n\r\n", 400},
+		"a line without a version":              {plain, "GET " + root + "\r\n\r\n", 400},
+		"a path that is wrongly escaped":        {plain, "GET " + root + "%zz HTTP/1.1\r\nHost: devices\r\n\r\n", 400},
+		"no host":                               {plain, get + "\r\n", 400},
+		"two hosts":                             {plain, get + "Host: a\r\nHost: b\r\n\r\n", 400},
+		"a header without a colon":              {plain, get + "Host: devices\r\nhello\r\n\r\n", 400},
+		"a negative length":                     {plain, put + "Content-Length: -1\r\n\r\n", 400},
+		"two lengths":                           {plain, put + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400},
+		"HTTP at a port for HTTPS":              {encrypted, get + "Host: devices\r\n\r\n", 400},
+		"an expectation other than to go on":    {plain, put + "Expect: 200-ok\r\nContent-Length: 2\r\n\r\n{}", 417},
+		"a transfer encoding other than chunks": {plain, put + "Transfer-Encoding: gzip\r\n\r\n", 501},
+		"a later version":                       {plain, "GET " + root + " HTTP/3.0\r\nHost: devices\r\n\r\n", 505},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := dialed(t, tc.address)
+			if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(conn, tc.request); err != nil {
+				t.Fatal(err)
+			}
+			reader := bufio.NewReader(conn)
+			response, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(response.Body)
+			if response.StatusCode != tc.want || bytes.Contains(body, []byte("{")) {
+				t.Errorf("the answer is %d %s, want %d", response.StatusCode, body, tc.want)
+			}
+			if _, err := reader.ReadByte(); err == nil || os.IsTimeout(err) {
+				t.Errorf("the connection stays open: %v", err)
+			}
+		})
 	}
 }
 
