@@ -107,6 +107,12 @@ func install(t *testing.T, admin client.Client) error {
 			return fmt.Errorf("the policy for %s refused no request: %w", kind, err)
 		}
 	}
+	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		err := f.setOwners(t, "probe", f.object(t, "DistributionSet", newName("set")), owned(owner("gone", "1")), true, false)
+		return err != nil && strings.Contains(err.Error(), "denied request: "), nil
+	}); err != nil {
+		return fmt.Errorf("the policy for owners refused no request: %w", err)
+	}
 	f.bindRules(t, "deleting-probe", rule("delete", "softwaremodules"))
 	module := f.object(t, "SoftwareModule", newName("SoftwareModule"))
 	f.give(t, module, `{locked: true}`)
