@@ -160,6 +160,7 @@ func TestOperationsSayWhatTheyChange(t *testing.T) {
 		"stop":                 {aRollout(isRunning), "stop firmware-2-1", editor},
 		"stop-force":           {aRollout(isRunning), "stop firmware-2-1 --type force", editor},
 		"stop-raised":          {aRollout(isRunning, stopped(v1alpha1.CancellationSoft)), "stop firmware-2-1 --type Force", []string{"patch rollouts", "forcecancel targets"}},
+		"stop-invalidated":     {aRollout(isRunning, func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopping }), "stop firmware-2-1 --type Force", []string{"patch rollouts", "forcecancel targets"}},
 		"stop-before-start":    {aRollout(), "stop firmware-2-1", editor},
 		"hold":                 {target, "hold gw-09", editor},
 		"release":              {held, "release gw-09", editor},

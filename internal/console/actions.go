@@ -10,6 +10,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/operation"
+	"github.com/goshawk-dev/goshawk/internal/rollout"
 )
 
 // actionsOf returns the actions of an object of the index, for a page about the object:
@@ -22,6 +23,11 @@ func actionsOf(object client.Object) actionsView {
 	}
 	for _, choice := range operation.Choices(object) {
 		entry := actionEntry{Label: verbLabels[choice.Verb], Path: actionPath(actionKindOf(object), object.GetNamespace(), object.GetName(), choice.Verb), Emergency: choice.Verb.IsEmergency()}
+		if r, ok := object.(*v1alpha1.Rollout); ok && choice.Verb == operation.VerbStop && rollout.IsStopped(r) {
+			_, isBySpec := rollout.StopOf(r)
+			entry.Label = map[bool]string{true: "Cancel more firmly", false: "Set spec.state to Stopped"}[isBySpec]
+			entry.Emergency = operation.CountsOf(r).InProgress > 0
+		}
 		if choice.Refusal == nil {
 			v.Possible = append(v.Possible, entry)
 			continue

@@ -16,6 +16,9 @@ import (
 
 func TestActionsOfAnObject(t *testing.T) {
 	frame := newRenderer().frame
+	stopped := func(r *v1alpha1.Rollout) {
+		r.Spec.State, r.Status.State, r.Status.Targets = v1alpha1.IntentStopped, v1alpha1.RolloutStopped, &v1alpha1.Counts{Targets: 2, Canceled: 1}
+	}
 	for name, tc := range map[string]struct {
 		object client.Object
 		want   []string
@@ -29,6 +32,11 @@ func TestActionsOfAnObject(t *testing.T) {
 		"an invalid set": {objects.DistributionSet("s", func(s *v1alpha1.DistributionSet) {
 			s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationSoft, Reason: "<script>"}
 		}), []string{"No action is possible now", "it was invalidated with Soft (&lt;script&gt;)"}},
+		"a stopped rollout with a device in progress": {objects.Rollout("r", "s", stopped, func(r *v1alpha1.Rollout) { r.Status.Targets.InProgress = 1 }),
+			[]string{`<a class="button danger" href="/actions/rollouts/fleet/r/stop">Cancel more firmly…</a>`}},
+		"a stopped rollout": {objects.Rollout("r", "s", stopped), []string{"No action is possible now", "<dt>Cancel more firmly</dt><dd>it was stopped with Soft already, and no device is in progress</dd>"}},
+		"a rollout that an invalidation has stopped": {objects.Rollout("r", "s", stopped, func(r *v1alpha1.Rollout) { r.Spec.State = "" }),
+			[]string{`<a class="button" href="/actions/rollouts/fleet/r/stop">Set spec.state to Stopped…</a>`}},
 		"a hostile name": {objects.Target("../x?y#\"<b>"), []string{`href="/actions/targets/fleet/..%2Fx%3Fy%23%22%3Cb%3E/hold"`}},
 	} {
 		t.Run(name, func(t *testing.T) {

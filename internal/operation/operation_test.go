@@ -210,8 +210,8 @@ func TestOwnersAndOrigins(t *testing.T) {
 	}
 }
 
-// Every operation of a rollout is refused while it is deleted, and every one but a stronger stop
-// after it was stopped.
+// Every operation of a rollout is refused while it is deleted, and every one but a stop after it
+// was stopped.
 func TestOperationsOnARolloutThatEnds(t *testing.T) {
 	operations := map[string]func(*v1alpha1.Rollout) (*Change, error){
 		"approve":  func(r *v1alpha1.Rollout) (*Change, error) { return Approve(r, "x") },
@@ -228,8 +228,10 @@ func TestOperationsOnARolloutThatEnds(t *testing.T) {
 			r.Spec.State, r.Status.State = v1alpha1.IntentStopped, v1alpha1.RolloutStopped
 			r.Status.Stop = &v1alpha1.StopStatus{Cancellation: v1alpha1.CancellationSoft}
 		},
-		"has stopped it": func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopping },
-		"has finished":   func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished },
+		"was stopped already": func(r *v1alpha1.Rollout) { // by the invalidation of its set
+			r.Status.State = v1alpha1.RolloutStopping
+		},
+		"has finished": func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished },
 	}
 	for end, edit := range ends {
 		for name, operate := range operations {
@@ -240,13 +242,66 @@ func TestOperationsOnARolloutThatEnds(t *testing.T) {
 				}
 				continue
 			}
-			want := end
-			if end == "has stopped it" && name != "stop" {
-				want = "was stopped"
+			if end == "was stopped already" && name == "stop" {
+				continue // TestStopAfterAStop has it
 			}
-			if err == nil || !strings.Contains(err.Error(), want) {
+			if err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(end, " already")) {
 				t.Errorf("%s of a rollout that %s: %v", name, end, err)
 			}
 		}
+	}
+}
+
+// A stop after a stop is possible as long as it changes something.
+func TestStopAfterAStop(t *testing.T) {
+	with := func(inProgress int32, state v1alpha1.RolloutState, edits ...func(*v1alpha1.Rollout)) *v1alpha1.Rollout {
+		return started(append(edits, func(r *v1alpha1.Rollout) {
+			r.Status.State, r.Status.Targets = state, &v1alpha1.Counts{Targets: 3, InProgress: inProgress, Canceled: 3 - inProgress}
+		})...)
+	}
+	none, soft, force := v1alpha1.CancellationNone, v1alpha1.CancellationSoft, v1alpha1.CancellationForce
+	stopping, stopped := v1alpha1.RolloutStopping, v1alpha1.RolloutStopped
+	for name, tc := range map[string]struct {
+		rollout *v1alpha1.Rollout
+		kind    v1alpha1.Cancellation
+		// says is a part of the effect, or of the refusal.
+		says    string
+		refused bool
+		fields  string
+		forced  bool
+	}{
+		"a stronger type while devices are asked":               {with(2, stopping, stoppedWith(soft)), force, "closed at once: 2 in progress", false, "spec.stopCancellation", true},
+		"a stronger type while devices refuse or finish":        {with(1, stopped, stoppedWith(soft)), force, "closed at once: 1 in progress", false, "spec.stopCancellation", true},
+		"asking devices that were to finish":                    {with(1, stopped, stoppedWith(none)), soft, "asked to cancel", false, "spec.stopCancellation", false},
+		"a stronger type when all devices have ended":           {with(0, stopped, stoppedWith(soft)), force, "no device is in progress", true, "", false},
+		"the same type again":                                   {with(2, stopping, stoppedWith(soft)), soft, "stopped with Soft already", true, "", false},
+		"the same type when all devices have ended":             {with(0, stopped, stoppedWith(force)), force, "no device is in progress", true, "", false},
+		"after an invalidation, with Force":                     {with(2, stopping), force, "closed at once: 2 in progress", false, "spec.state spec.stopCancellation", true},
+		"after an invalidation, with Force for refusing ones":   {with(1, stopped), force, "closed at once: 1 in progress", false, "spec.state spec.stopCancellation", true},
+		"after an invalidation, with a weaker type":             {with(2, stopping), none, "the type of the invalidation applies: 2 in progress", false, "spec.state spec.stopCancellation", false},
+		"after an invalidation when all devices have ended":     {with(0, stopped), soft, "no longer Stalled", false, "spec.state", false},
+		"after an invalidation, with Force, without devices":    {with(0, stopped), force, "No device is in progress", false, "spec.state spec.stopCancellation", false},
+		"after an invalidation and a stop in the spec by Git":   {with(0, stopped, func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentStopped }), "", "no device is in progress", true, "", false},
+		"after an invalidation with a type that does not exist": {with(2, stopping), "Hard", `there is no type "Hard"`, true, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := Stop(tc.rollout, tc.kind)
+			if tc.refused {
+				if err == nil || !strings.Contains(err.Error(), tc.says) {
+					t.Errorf("the refusal is %v, want %q", err, tc.says)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var fields []string
+			for _, f := range c.Fields {
+				fields = append(fields, f.Path)
+			}
+			if got := strings.Join(fields, " "); got != tc.fields || c.Forced != tc.forced || c.Targets != tc.rollout.Status.Targets.InProgress || !strings.Contains(strings.Join(c.Effect, " "), tc.says) {
+				t.Errorf("%q, forced %t, %d targets: %q", got, c.Forced, c.Targets, c.Effect)
+			}
+		})
 	}
 }

@@ -33,6 +33,10 @@ func stoppedWith(c v1alpha1.Cancellation) func(*v1alpha1.Rollout) {
 	}
 }
 
+func inProgress(n int32) func(*v1alpha1.Rollout) {
+	return func(r *v1alpha1.Rollout) { r.Status.Targets.InProgress = n }
+}
+
 // The operations that a person can choose from make sense in the state of the object.
 func TestChoicesInEachState(t *testing.T) {
 	paused := func(r *v1alpha1.Rollout) {
@@ -42,20 +46,22 @@ func TestChoicesInEachState(t *testing.T) {
 		object metav1.Object
 		want   string
 	}{
-		"a rollout without a plan":              {objects.Rollout("r", "s"), "pause stop"},
-		"a rollout that waits for an approval":  {waiting(), "approve pause stop"},
-		"an approved rollout before its start":  {waiting(func(r *v1alpha1.Rollout) { r.Spec.Approval = &v1alpha1.Approval{PlanHash: presentPlan} }), "withdraw-approval pause stop"},
-		"a planned rollout":                     {objects.Rollout("r", "s", func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }), "start stop"},
-		"a running rollout with a failure":      {started(), "pause advance retry stop"},
-		"a paused rollout with a failure":       {started(paused), "resume advance retry stop"},
-		"a rollout that was stopped with Soft":  {started(stoppedWith(v1alpha1.CancellationSoft)), "stop"},
-		"a rollout that was stopped with Force": {started(stoppedWith(v1alpha1.CancellationForce)), ""},
-		"a finished rollout with a failure":     {started(func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }), "retry"},
-		"a running auto-assignment":             {objects.AutoAssignment("a", "s"), "pause"},
-		"a paused auto-assignment":              {objects.AutoAssignment("a", "s", func(a *v1alpha1.AutoAssignment) { a.Spec.State = v1alpha1.AutoAssignmentIntentPaused }), "resume"},
-		"a target":                              {objects.Target("t"), "hold"},
-		"a target on hold":                      {objects.Target("t", func(t *v1alpha1.Target) { t.Spec.Hold = true }), "release"},
-		"a valid set":                           {objects.DistributionSet("s"), "invalidate"},
+		"a rollout without a plan":                                          {objects.Rollout("r", "s"), "pause stop"},
+		"a rollout that waits for an approval":                              {waiting(), "approve pause stop"},
+		"an approved rollout before its start":                              {waiting(func(r *v1alpha1.Rollout) { r.Spec.Approval = &v1alpha1.Approval{PlanHash: presentPlan} }), "withdraw-approval pause stop"},
+		"a planned rollout":                                                 {objects.Rollout("r", "s", func(r *v1alpha1.Rollout) { r.Spec.State = v1alpha1.IntentPlanned }), "start stop"},
+		"a running rollout with a failure":                                  {started(), "pause advance retry stop"},
+		"a paused rollout with a failure":                                   {started(paused), "resume advance retry stop"},
+		"a rollout that was stopped with Soft":                              {started(stoppedWith(v1alpha1.CancellationSoft), inProgress(1)), "stop"},
+		"a rollout that was stopped with Soft, when all devices have ended": {started(stoppedWith(v1alpha1.CancellationSoft)), ""},
+		"a rollout that an invalidation has stopped":                        {started(func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutStopped }), "stop"},
+		"a rollout that was stopped with Force":                             {started(stoppedWith(v1alpha1.CancellationForce)), ""},
+		"a finished rollout with a failure":                                 {started(func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }), "retry"},
+		"a running auto-assignment":                                         {objects.AutoAssignment("a", "s"), "pause"},
+		"a paused auto-assignment":                                          {objects.AutoAssignment("a", "s", func(a *v1alpha1.AutoAssignment) { a.Spec.State = v1alpha1.AutoAssignmentIntentPaused }), "resume"},
+		"a target":                                                          {objects.Target("t"), "hold"},
+		"a target on hold":                                                  {objects.Target("t", func(t *v1alpha1.Target) { t.Spec.Hold = true }), "release"},
+		"a valid set":                                                       {objects.DistributionSet("s"), "invalidate"},
 		"an invalid set": {objects.DistributionSet("s", func(s *v1alpha1.DistributionSet) {
 			s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationNone}
 		}), ""},

@@ -410,7 +410,8 @@ func requestTime(r *v1alpha1.Rollout, now time.Time) time.Time {
 
 // Stop ends a rollout for good, with this cancellation for devices that have started; "" stands for
 // spec.stopCancellation. Before the start it denies the plan. After the stop the cancellation can
-// be raised.
+// be raised while devices are in progress. A rollout that the invalidation of its set has stopped
+// can be stopped, too: this ends its condition Stalled, and can cancel more firmly.
 func Stop(r *v1alpha1.Rollout, kind v1alpha1.Cancellation) (*Change, error) {
 	const operation = "stop"
 	c, err := changeOf(r, operation)
@@ -420,21 +421,33 @@ func Stop(r *v1alpha1.Rollout, kind v1alpha1.Cancellation) (*Change, error) {
 	present := cmp.Or(r.Spec.StopCancellation, v1alpha1.CancellationSoft)
 	kind = cmp.Or(kind, present)
 	applied, isStopped := rollout.StopOf(r)
+	counts := CountsOf(r)
+	isOver := r.Status.State == v1alpha1.RolloutStopped && counts.InProgress == 0
 	switch {
 	case !isType(kind):
 		return nil, refuse(r, operation, noType(kind), chooseType)
+	case isStopped && isOver:
+		return nil, refuse(r, operation, fmt.Sprintf("it was stopped with %s already, and no device is in progress", applied), "")
 	case isStopped && !cancellation.Stronger(kind, applied):
 		return nil, refuse(r, operation, fmt.Sprintf("it was stopped with %s already", applied), raiseFix(r, applied))
-	case !isStopped && rollout.IsStopped(r):
-		return nil, refuse(r, operation, "the invalidation of its set has stopped it already", "")
 	}
 	c.set("spec.state", orNil(r.Spec.State), string(v1alpha1.IntentStopped))
 	if kind != present {
 		c.set("spec.stopCancellation", orNil(r.Spec.StopCancellation), string(kind))
 	}
-	counts := CountsOf(r)
 	c.Targets = counts.Scheduled + counts.Pending + counts.InProgress
 	switch {
+	case !isStopped && rollout.IsStopped(r):
+		c.Targets = counts.InProgress
+		c.says("The invalidation of its set has stopped the rollout already. With spec.state Stopped it is no longer Stalled.")
+		switch {
+		case counts.InProgress == 0:
+			c.says("No device is in progress.")
+		case kind == v1alpha1.CancellationForce:
+			c.says("%s", effectOnStarted(kind, counts.InProgress))
+		default:
+			c.says("For devices that have started, the type of the invalidation applies: %d in progress. To close their actions, choose Force.", counts.InProgress)
+		}
 	case !hasStarted(r):
 		c.says("The plan is denied: no device has started, and none of %s ever starts.", targets(counts.Targets))
 	case isStopped:
