@@ -129,12 +129,20 @@ func TestTasksOfOtherObjects(t *testing.T) {
 		}},
 		"modules": {invalid(asObjects(statesOf[v1alpha1.SoftwareModule](t, "SoftwareModule"))), map[string]string{"a-duplicate": module}},
 		"auto-assignments": {invalid(asObjects(statesOf[v1alpha1.AutoAssignment](t, "AutoAssignment"))), map[string]string{
-			"an-invalidated-set-was-deleted": auto, "the-set-is-missing": auto, "the-set-is-not-ready": auto, "the-set-was-deleted": auto, "the-set-was-invalidated": auto, "wrong-expression": auto, "wrong-window": auto,
+			"an-invalidated-set-was-deleted": auto, "the-set-is-missing": auto, "the-set-is-not-ready": auto, "the-set-was-deleted": auto, "wrong-expression": auto, "wrong-window": auto,
 		}},
 	} {
 		if diff := cmp.Diff(tc.want, tc.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", kind, diff)
 		}
+	}
+	unstarted := statesOf[v1alpha1.AutoAssignment](t, "AutoAssignment")["the-set-was-invalidated"]
+	if task := taskOfObject(unstarted, nil); unstarted.Status.StartedAt == nil || task != nil {
+		t.Errorf("an auto-assignment that an invalidation has stopped: %+v", task)
+	}
+	unstarted.Status.StartedAt = nil
+	if task := taskOfObject(unstarted, nil); task == nil || !strings.Contains(task.Message, "was invalidated") {
+		t.Errorf("an auto-assignment of a set that was invalidated before the start: %+v", task)
 	}
 	broken := taskOfObject(build.Named.SoftwareModule("m"), &v1alpha1.Unreadable{Message: "spec.version is a list"})
 	if broken == nil || !strings.Contains(broken.Message, "spec.version is a list") {
