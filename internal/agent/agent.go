@@ -10,6 +10,8 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -313,13 +315,13 @@ func (a *Agent) do(ctx context.Context, u *update.Update, step update.Step) upda
 	c := u.Changes[step.Change]
 	h, err := a.Handlers.For(c.Type)
 	if err != nil {
-		return update.StepResult{Err: err.Error(), Code: update.CodeUnsupported}
+		return update.StepResult{Err: err.Error(), Code: update.CodeUnsupported, NotStarted: true}
 	}
 	d, _ := a.Document()
 	call := a.newCall(d, u, step)
 	for _, folder := range []string{call.Files, call.Work, call.Kept} {
 		if err := disk.MkdirAll(a.Disk, folder, 0o700); err != nil {
-			return update.StepResult{Err: err.Error()}
+			return update.StepResult{Err: err.Error(), NotStarted: true}
 		}
 	}
 	if step.Verb == update.Download && !c.Removes {
@@ -403,10 +405,22 @@ func (a *Agent) removeOthers(folder string, depth int, keep map[string]bool) err
 	return nil
 }
 
-// nameOf returns a name of a folder for any text.
-func nameOf(text string) string { return "m-" + url.QueryEscape(text) }
+// nameOf and storeOf return a name of a folder for any text.
+func nameOf(text string) string  { return folderName("m-", text) }
+func storeOf(text string) string { return folderName("store-", text) }
 
-func storeOf(text string) string { return "store-" + url.QueryEscape(text) }
+// maxFolderName is the length in bytes above which the name of a folder has a checksum in place of
+// its end: file systems permit 255.
+const maxFolderName = 200
+
+func folderName(prefix, text string) string {
+	name := prefix + url.QueryEscape(text)
+	if len(name) <= maxFolderName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(text))
+	return name[:maxFolderName-2*len(sum)-1] + "-" + hex.EncodeToString(sum[:])
+}
 
 func versionOf(d *update.Document, m update.Module) string {
 	for _, i := range d.Installed {
@@ -449,6 +463,9 @@ func (a *addresses) Of(artifact update.Artifact) string {
 	}
 	return artifact.URL
 }
+
+// AreLocal reports whether a person at the device has named the files.
+func (a *addresses) AreLocal() bool { return a.update.Source == update.FromDevice }
 
 // Refresh visits the server, which sends the present addresses. While the server cannot be reached,
 // the download waits for it.

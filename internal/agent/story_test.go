@@ -118,6 +118,70 @@ func TestSignedBundle(t *testing.T) {
 	}
 }
 
+// TestInstallThatCannotBeStarted has an archive for another kind of device: its scripts do not run,
+// and it has no rollback. Nothing of it has changed the device, so the device is consistent.
+func TestInstallThatCannotBeStarted(t *testing.T) {
+	s := newSiteWith(t, "exit 0", func(c *Config, _ *Agent) { c.Handlers = map[string]string{"app": "bundle"} })
+	s.files["app.tar"] = tarOf(t, map[string]string{"install": "#!/nothing/sh\n"})
+	s.offer("2", func(u *deviceapitest.Update) {
+		a := artifactOf(s.files["app.tar"], s.server.URL+"/files/app.tar")
+		u.Set.Modules = append(u.Set.Modules, deviceapi.Module{ID: "2", Type: "app", Name: "web", Version: "2", Artifacts: []deviceapi.Artifact{
+			{FileName: "app.tar", Size: a.Size, SHA256: a.SHA256, Downloads: []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: a.URL}}},
+		}})
+	})
+	a := s.action(100, v1alpha1.ActionError)
+	if a.StatusCode != update.CodeInstallFailed || !strings.Contains(a.Message, "app web 2: start ") {
+		t.Errorf("the action is %+v", a)
+	}
+	s.wantInstalled("")
+	if got := s.calls(); got != "check download install rollback cleanup" { // those of the module os
+		t.Errorf("calls: %s", got)
+	}
+}
+
+func TestModuleWithALongName(t *testing.T) {
+	for name, module := range map[string]string{"in ASCII": strings.Repeat("x", update.MaxName), "in Chinese": strings.Repeat("\u66f4", update.MaxName/3)} {
+		t.Run(name, func(t *testing.T) {
+			s := newSiteWith(t, "", func(c *Config, _ *Agent) { c.Handlers = map[string]string{"app": "bundle"} })
+			s.files["app.tar"] = tarOf(t, map[string]string{"install": "#!/bin/sh\nexit 0\n", "remove": "#!/bin/sh\nexit 0\n"})
+			s.offer("2", func(u *deviceapitest.Update) {
+				a := artifactOf(s.files["app.tar"], s.server.URL+"/files/app.tar")
+				m := &u.Set.Modules[0]
+				m.Type, m.Name, m.Version = "app", module, strings.Repeat("2", update.MaxName)
+				m.Artifacts = []deviceapi.Artifact{{FileName: "app.tar", Size: a.Size, SHA256: a.SHA256, Downloads: []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: a.URL}}}}
+			})
+			s.action(100, v1alpha1.ActionFinished)
+			s.wantInstalled(strings.Repeat("2", update.MaxName))
+			s.stop()
+			s.start(t.Context())
+			if err := s.agent.Accept(t.Context(), "by-hand", update.FromDevice, []update.Change{{Module: update.Module{Type: "app", Name: module}, Removes: true}}, true); err != nil {
+				t.Fatal(err)
+			}
+			s.until(func() string {
+				if d, _ := s.agent.Document(); d.Update != nil || d.Ended.Outcome != update.Succeeded || len(d.Installed) > 0 {
+					return fmt.Sprintf("the module is not removed: %+v", d.Ended)
+				}
+				return ""
+			})
+		})
+	}
+}
+
+func TestNamesOfFolders(t *testing.T) {
+	seen := map[string]string{}
+	for _, text := range []string{"web", "Web", "", ".", "..", "a/b", "a b", "a+b", strings.Repeat("x", 198), strings.Repeat("x", 199), strings.Repeat("x", 256), strings.Repeat("x", 255) + "y", strings.Repeat("\u66f4", 85), strings.Repeat("\u66f4", 84) + "\u65b0"} {
+		for _, name := range []string{nameOf(text), storeOf(text)} {
+			if other, ok := seen[name]; ok {
+				t.Errorf("%q and %q have the same folder %s", text, other, name)
+			}
+			seen[name] = text
+			if len(name) > maxFolderName || filepath.Base(name) != name || name == "." || name == ".." {
+				t.Errorf("the folder of %q is %q", text, name)
+			}
+		}
+	}
+}
+
 // TestRefusedModulesLeaveNothing checks that a server cannot fill the disk with modules that the
 // device refuses.
 func TestRefusedModulesLeaveNothing(t *testing.T) {

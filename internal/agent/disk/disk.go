@@ -33,6 +33,10 @@ type FS interface {
 	SyncAll()
 }
 
+// Reserve is the number of bytes that updates leave free on a file system: for the state of the
+// agent, and for what else the device must write.
+const Reserve = 4 << 20
+
 // File is a file that is open for writing.
 type File interface {
 	io.WriteCloser

@@ -50,7 +50,8 @@ func (b *bundle) Do(ctx context.Context, c Call, progress func(Line)) update.Ste
 			return update.StepResult{}
 		}
 		if err := b.unpack(c, folder); err != nil {
-			return failed(err)
+			// What is there may fill a disk that the state of the agent needs.
+			return failed(errors.Join(err, disk.RemoveAll(b.registry.Disk, folder)))
 		}
 		return b.run(ctx, "check", c, folder, progress)
 	default:
@@ -91,16 +92,17 @@ func (b *bundle) run(ctx context.Context, script string, c Call, folder string, 
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return update.StepResult{Missing: true}
+		return update.StepResult{Missing: true, NotStarted: true}
 	case err != nil:
-		return failed(err)
+		return notStarted(err)
 	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
-		return failed(fmt.Errorf("%s in the archive is not an executable file", script))
+		return notStarted(fmt.Errorf("%s in the archive is not an executable file", script))
 	}
 	return (&program{path: path, registry: b.registry, folder: folder}).Do(ctx, c, progress)
 }
 
-// unpack extracts the archive. os.Root refuses every path and link that leads out of the folder.
+// unpack extracts the archive. os.Root refuses every path that leads out of the folder, also
+// through a link.
 func (b *bundle) unpack(c Call, folder string) error {
 	archive, err := os.Open(filepath.Join(c.Files, c.Change.Artifacts[0].Filename))
 	if err != nil {
@@ -119,7 +121,15 @@ func (b *bundle) unpack(c Call, folder string) error {
 	}
 	defer func() { _ = root.Close() }()
 	name := c.Change.Artifacts[0].Filename
-	if err := extract(archive, root); err != nil {
+	space := func(bytes int64) error { return b.registry.checkSpace(folder, bytes) }
+	info, err := archive.Stat()
+	if err != nil {
+		return err
+	}
+	if err := space(info.Size()); err != nil { // the content is rarely smaller than the archive
+		return fmt.Errorf("unpack %s: %w", name, err)
+	}
+	if err := extract(archive, root, space); err != nil {
 		return fmt.Errorf("unpack %s: %w", name, err)
 	}
 	if _, err := root.Stat("install"); err != nil {
@@ -128,7 +138,9 @@ func (b *bundle) unpack(c Call, folder string) error {
 	return disk.SyncTree(b.registry.Disk, folder)
 }
 
-func extract(from io.Reader, root *os.Root) error {
+// extract extracts an archive. space reports whether there is space for the next file of it: only
+// its end says how large the content of an archive with gzip is.
+func extract(from io.Reader, root *os.Root, space func(bytes int64) error) error {
 	buffered := bufio.NewReader(from)
 	var plain io.Reader = buffered
 	if magic, _ := buffered.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
@@ -150,6 +162,9 @@ func extract(from io.Reader, root *os.Root) error {
 		}
 		if left -= header.Size; entries > maxEntries || left < 0 {
 			return fmt.Errorf("it has more than %d entries or %d GiB", maxEntries, maxExtracted>>30)
+		}
+		if err := space(header.Size); err != nil {
+			return err
 		}
 		if err := extractEntry(archive, header, root); err != nil {
 			return fmt.Errorf("%s: %w", header.Name, err)
@@ -175,8 +190,10 @@ func extractEntry(archive io.Reader, header *tar.Header, root *os.Root) error {
 		return errors.Join(err, out.Close())
 	case tar.TypeSymlink:
 		return root.Symlink(header.Linkname, name)
+	case tar.TypeLink:
+		return root.Link(filepath.Clean(header.Linkname), name)
 	case tar.TypeXGlobalHeader:
 		return nil
 	}
-	return errors.New("only files, folders and symbolic links are supported")
+	return errors.New("only files, folders and links are supported")
 }

@@ -30,6 +30,8 @@ type file struct {
 	disk disk.FS
 	// roots are the folders below which it may write.
 	roots []string
+	// checkSpace returns an error if a folder has no space for a number of bytes.
+	checkSpace func(folder string, bytes int64) error
 }
 
 // placed is what the handler remembers of an installed module, in its store.
@@ -121,6 +123,9 @@ func (f *file) replace(c Call) error {
 	if err := conflict(want, c.Others); err != nil {
 		return err
 	}
+	if err := f.checkFiles(c, want, old); err != nil {
+		return err
+	}
 	if err := f.save(c.Work, slices.Concat(old, []placed{want})); err != nil {
 		return fmt.Errorf("save the old files: %w", err)
 	}
@@ -151,6 +156,47 @@ func (f *file) replace(c Call) error {
 		}
 	}
 	return nil
+}
+
+// checkFiles returns an error if there is no space for the new files, or for the copies of the old
+// ones: each one is written beside the old one before it takes its place, also in a rollback.
+func (f *file) checkFiles(c Call, want placed, old []placed) error {
+	copies, more, largest := int64(0), int64(0), int64(0)
+	all := append(slices.Clone(old), want)
+	sizes := map[string]int64{}
+	for _, p := range all {
+		for name := range p.Files {
+			path := filepath.Join(p.Folder, name)
+			sizes[path] = sizeOf(path)
+		}
+	}
+	for _, size := range sizes {
+		copies, largest = copies+size, max(largest, size)
+	}
+	for _, a := range c.Change.Artifacts {
+		more += max(0, a.Size-sizeOf(filepath.Join(want.Folder, a.Filename)))
+		largest = max(largest, a.Size)
+	}
+	if err := f.checkSpace(c.Work, copies); err != nil {
+		return err
+	}
+	for _, p := range all {
+		if p.Folder == "" {
+			continue
+		}
+		if err := f.checkSpace(p.Folder, more+largest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sizeOf(path string) int64 {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // conflict returns an error if another module has put one of the files there: it would no longer
@@ -230,6 +276,12 @@ func (f *file) rollback(c Call) error {
 				if err != nil {
 					return err
 				}
+				if isSame(copied, path) { // no space is needed then: the update may have failed without any
+					if err := f.disk.Sync(folder); err != nil {
+						return err
+					}
+					continue
+				}
 				if err := disk.Copy(f.disk, copied, path, info.Mode().Perm()); err != nil {
 					return err
 				}
@@ -239,6 +291,18 @@ func (f *file) rollback(c Call) error {
 		}
 	}
 	return nil
+}
+
+// isSame reports whether two files have the same content and mode.
+func isSame(a, b string) bool {
+	infoA, errA := os.Lstat(a)
+	infoB, errB := os.Lstat(b)
+	if errA != nil || errB != nil || infoA.Mode() != infoB.Mode() || infoA.Size() != infoB.Size() {
+		return false
+	}
+	sumA, _, errA := disk.SHA256(a)
+	sumB, _, errB := disk.SHA256(b)
+	return errA == nil && errB == nil && sumA == sumB
 }
 
 func (f *file) verify(c Call) error {

@@ -8,7 +8,9 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -61,6 +63,8 @@ type Registry struct {
 	State string
 	// Disk is the disk that the built-in handlers write to.
 	Disk disk.FS
+	// Free returns the number of free bytes of the file system of a folder. It may be nil.
+	Free func(folder string) (int64, error)
 	// SkipSync says that programs sync what they change themselves.
 	SkipSync bool
 }
@@ -88,9 +92,31 @@ func (r *Registry) For(kind string) (Handler, error) {
 	case "bundle":
 		return &bundle{registry: r}, nil
 	case "file":
-		return &file{disk: r.Disk, roots: r.Roots}, nil
+		return &file{disk: r.Disk, roots: r.Roots, checkSpace: r.checkSpace}, nil
 	}
 	return nil, fmt.Errorf("there is no handler for type %q: put an executable at %s, or map the type to bundle or file in the configuration (handlers)", kind, path)
+}
+
+// checkSpace returns an error if the file system of a folder, which need not exist, has no place
+// for a number of bytes and the reserve.
+func (r *Registry) checkSpace(folder string, bytes int64) error {
+	if r.Free == nil {
+		return nil
+	}
+	for {
+		if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		folder = filepath.Dir(folder)
+	}
+	free, err := r.Free(folder)
+	if err != nil {
+		return fmt.Errorf("read the free space of %s: %w", folder, err)
+	}
+	if free < bytes+disk.Reserve {
+		return fmt.Errorf("%s has %d bytes free, and the update needs %d (with a reserve of %d): remove files, or use a larger file system", folder, free, bytes+disk.Reserve, disk.Reserve)
+	}
+	return nil
 }
 
 func (r *Registry) timeout() time.Duration {
@@ -101,3 +127,8 @@ func (r *Registry) timeout() time.Duration {
 }
 
 func failed(err error) update.StepResult { return update.StepResult{Err: err.Error()} }
+
+// notStarted returns the result of a call that failed before any of the handler ran.
+func notStarted(err error) update.StepResult {
+	return update.StepResult{Err: err.Error(), NotStarted: true}
+}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,7 +176,9 @@ func TestProgramFails(t *testing.T) {
 		"because it does not know the verb":  {"#!/bin/sh\nexit 64", update.StepResult{Missing: true}},
 		"because it is killed":               {"#!/bin/sh\nkill -9 $$", update.StepResult{Err: "install: signal: killed"}},
 		"because it does not end":            {"#!/bin/sh\nsleep 60 & sleep 60", update.StepResult{Err: "install: no end after 300ms"}},
-		"because its interpreter is missing": {"#!/nothing/sh\n", update.StepResult{Err: "no such file or directory"}},
+		"because its interpreter is missing": {"#!/nothing/sh\n", update.StepResult{Err: "no such file or directory", NotStarted: true}},
+		"because it is for no interpreter":   {"install it\n", update.StepResult{Err: "exec format error", NotStarted: true}},
+		"because it starts nothing":          {"#!/bin/sh\nexec /nothing", update.StepResult{Err: "not found"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDevice(t)
@@ -186,7 +189,7 @@ func TestProgramFails(t *testing.T) {
 			d.write("handlers.d/os", tc.script, 0o755)
 			started := time.Now()
 			got := d.do(update.Install, module("os", "linux", "2"))
-			if !strings.HasSuffix(got.Err, tc.want.Err) || got.Code != tc.want.Code || got.Missing != tc.want.Missing || (got.Err == "") != (tc.want.Err == "") {
+			if !strings.HasSuffix(got.Err, tc.want.Err) || got.Code != tc.want.Code || got.Missing != tc.want.Missing || got.NotStarted != tc.want.NotStarted || (got.Err == "") != (tc.want.Err == "") {
 				t.Errorf("result %+v, want %+v", got, tc.want)
 			}
 			if took := time.Since(started); took > 40*time.Second {
@@ -335,8 +338,133 @@ func TestFilesThatMayNotBeInstalled(t *testing.T) {
 	}
 }
 
+// fullDisk is a disk on which no file can be opened for writing while it is full.
+type fullDisk struct {
+	syncing
+	isFull bool
+}
+
+func (f *fullDisk) OpenFile(name string, flag int, mode os.FileMode) (disk.File, error) {
+	if f.isFull {
+		return nil, &os.PathError{Op: "open", Path: name, Err: syscall.ENOSPC}
+	}
+	return f.syncing.OpenFile(name, flag, mode)
+}
+
+// TestFilesOnAFullDisk checks that a rollback needs no space for files that are still the old ones.
+func TestFilesOnAFullDisk(t *testing.T) {
+	d := newDevice(t)
+	d.must(configModule(d, "1", map[string]string{"a.txt": "a1"}), verbs...)
+	d.after(0)
+	full := &fullDisk{}
+	d.registry.Disk = full
+	two := configModule(d, "2", map[string]string{"a.txt": "a2", "b.txt": "b2"})
+	if err := os.MkdirAll(d.store(d.update), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.write("opt/settings/.a.txt.goshawk-new/x", "", 0o600) // so that a.txt cannot be written
+	if r := d.do(update.Install, two); r.Err == "" {
+		t.Fatal("the installation did not fail")
+	}
+	full.isFull = true
+	d.must(two, update.Rollback)
+	if got := d.read("opt/settings/a.txt") + d.read("opt/settings/b.txt"); got != "a1(b.txt does not exist)" {
+		t.Errorf("the files are %s", got)
+	}
+	d.write("opt/settings/a.txt", "half", 0o640)
+	if r := d.do(update.Rollback, two); !strings.Contains(r.Err, "no space left on device") {
+		t.Errorf("a rollback that cannot restore a file: %+v", r)
+	}
+}
+
+func TestSpaceForFilesIsCheckedFirst(t *testing.T) {
+	for name, tc := range map[string]struct {
+		state, target int64 // free bytes
+		want          string
+	}{
+		"for the copies of the old files": {disk.Reserve + 99, 1 << 30, "/work has 4194403 bytes free, and the update needs 4194404"},
+		"for the new files":               {1 << 30, disk.Reserve + 599, "/opt/settings has 4194903 bytes free, and the update needs 4194904"},
+		"enough":                          {disk.Reserve + 100, disk.Reserve + 600, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDevice(t)
+			d.must(configModule(d, "1", map[string]string{"a.txt": strings.Repeat("1", 100)}), verbs...)
+			d.after(0)
+			d.registry.Free = func(folder string) (int64, error) {
+				if strings.HasPrefix(folder, filepath.Join(d.root, "opt")) {
+					return tc.target, nil
+				}
+				return tc.state, nil
+			}
+			// a.txt grows by 100, b.txt is new, and the largest file is there twice for a moment.
+			two := configModule(d, "2", map[string]string{"a.txt": strings.Repeat("2", 200), "b.txt": strings.Repeat("2", 250)})
+			two.Artifacts[0].Size, two.Artifacts[1].Size = 200, 250
+			if r := d.do(update.Install, two); !strings.Contains(r.Err, tc.want) || (r.Err == "") != (tc.want == "") {
+				t.Errorf("result %+v, want %q", r, tc.want)
+			}
+			d.must(two, update.Rollback)
+			if got := d.read("opt/settings/a.txt"); got != strings.Repeat("1", 100) {
+				t.Errorf("the file is %s", got)
+			}
+		})
+	}
+}
+
+// TestSpaceForAnArchiveIsChecked checks that unpacking never fills the disk, and leaves nothing.
+func TestSpaceForAnArchiveIsChecked(t *testing.T) {
+	large := strings.Repeat("x", 100_000)
+	for name, tc := range map[string]struct {
+		zipped bool
+		free   int64 // free bytes at the start
+		want   string
+	}{
+		"before the first file":            {false, disk.Reserve + 100_000, "unpack app.tar: "},
+		"for each file of a small archive": {true, disk.Reserve + 150_000, "unpack app.tar: "},
+		"enough":                           {true, disk.Reserve + 250_000, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDevice(t)
+			packed := archive(t, tc.zipped, entry{name: "install", mode: 0o755, content: "#!/bin/sh\n"}, entry{name: "one", content: large}, entry{name: "two", content: large})
+			d.write("files/app.tar", packed, 0o600)
+			store := filepath.Join(d.store(0), unpacked)
+			d.registry.Free = func(string) (int64, error) {
+				used := int64(0)
+				for _, file := range []string{"one", "two"} {
+					used += sizeOf(filepath.Join(store, file))
+				}
+				return tc.free - used, nil
+			}
+			c := module("app", "web", "2")
+			c.Artifacts = []update.Artifact{{Filename: "app.tar"}}
+			r := d.do(update.Download, c)
+			if !strings.Contains(r.Err, tc.want) || (r.Err == "") != (tc.want == "") || r.Err != "" && !strings.Contains(r.Err, "remove files, or use a larger file system") {
+				t.Errorf("result %+v, want %q", r, tc.want)
+			}
+			if _, err := os.Stat(store); (err == nil) != (tc.want == "") {
+				t.Errorf("the unpacked files: %v", err)
+			}
+		})
+	}
+}
+
+func TestLinksOfAnArchive(t *testing.T) {
+	d := newDevice(t)
+	d.write("files/app.tar", archive(t, true,
+		entry{name: "./", folder: true}, entry{name: "./scripts/", folder: true}, entry{name: "./scripts/all", mode: 0o755, content: "#!/bin/sh\necho $1 >> " + filepath.Join(d.root, "log") + "\n"},
+		entry{name: "./install", link: "scripts/all"}, entry{name: "./verify", hard: "./scripts/all"}, entry{name: "./localtime", link: "/usr/share/zoneinfo/UTC"},
+	), 0o600)
+	c := module("app", "web", "2")
+	c.Artifacts = []update.Artifact{{Filename: "app.tar"}}
+	d.must(c, update.Check, update.Download, update.Install, update.Verify, update.Commit, update.Cleanup)
+	if got := d.read("log"); got != "install\nverify\n" {
+		t.Errorf("the scripts wrote %q", got)
+	}
+}
+
 type entry struct {
 	name, content, link string
+	hard                string // the name of the file of a hard link
+	folder              bool
 	mode                int64
 }
 
@@ -348,6 +476,12 @@ func archive(t *testing.T, zipped bool, entries ...entry) string {
 		h := &tar.Header{Name: e.name, Mode: e.mode, Size: int64(len(e.content)), Typeflag: tar.TypeReg}
 		if e.link != "" {
 			h.Typeflag, h.Linkname = tar.TypeSymlink, e.link
+		}
+		if e.hard != "" {
+			h.Typeflag, h.Linkname = tar.TypeLink, e.hard
+		}
+		if e.folder {
+			h.Typeflag = tar.TypeDir
 		}
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
@@ -407,6 +541,8 @@ func TestArchiveCannotLeaveItsFolder(t *testing.T) {
 		"by an absolute path":                {[]entry{install, {name: "/evil", content: "x"}}, "escapes"},
 		"by a link and a path through it":    {[]entry{install, {name: "out", link: "/"}, {name: "out/evil", content: "x"}}, "escapes"},
 		"by a relative link":                 {[]entry{install, {name: "out", link: "../.."}, {name: "out/evil", content: "x"}}, "escapes"},
+		"by a hard link":                     {[]entry{install, {name: "passwd", hard: "/etc/passwd"}}, "escapes"},
+		"by a hard link to a relative path":  {[]entry{install, {name: "passwd", hard: "../files/app.tar"}}, "escapes"},
 		"and must have a script for install": {[]entry{{name: "verify", content: "x"}}, "no script named install"},
 		"and must not have a file twice":     {[]entry{install, install}, "file exists"},
 	} {

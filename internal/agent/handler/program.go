@@ -53,11 +53,11 @@ func (p *program) Do(ctx context.Context, c Call, progress func(Line)) update.St
 	defer cancel()
 	module := filepath.Join(c.Work, "module.json")
 	if err := writeModule(module, c); err != nil {
-		return failed(err)
+		return notStarted(err)
 	}
 	lines, theirs, err := os.Pipe()
 	if err != nil {
-		return failed(err)
+		return notStarted(err)
 	}
 	defer func() { _ = lines.Close() }()
 	command := exec.CommandContext(ctx, p.path, string(c.Verb))
@@ -71,7 +71,7 @@ func (p *program) Do(ctx context.Context, c Call, progress func(Line)) update.St
 	setGroup(command)
 	if err := command.Start(); err != nil {
 		_ = theirs.Close()
-		return failed(fmt.Errorf("start %s: %w", p.path, err))
+		return notStarted(fmt.Errorf("start %s: %w", p.path, err))
 	}
 	_ = theirs.Close()
 	if err := rememberGroup(p.registry.State, command.Process.Pid); err != nil {

@@ -160,7 +160,8 @@ const (
 	Pending Stage = "Pending"
 	// Checked means that the handler can do what the update asks for.
 	Checked Stage = "Checked"
-	// Ready means that all files are on the device and verified.
+	// Ready means that all files are on the device and verified. A module whose install or remove
+	// could not even be started is Ready again.
 	Ready Stage = "Ready"
 	// Changing means that install or remove was started. The module may be on its old version, on
 	// its new one, or on neither.

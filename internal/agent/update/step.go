@@ -78,6 +78,8 @@ type StepResult struct {
 	Repeatable bool
 	// Missing says that the handler does not know this verb.
 	Missing bool
+	// NotStarted says that the call failed before any of the handler ran, so it changed nothing.
+	NotStarted bool
 }
 
 // Limits of an update. One beyond them fails at once.
@@ -255,6 +257,7 @@ func (d *Document) End(s Step, r StepResult, on Conditions, now time.Time) *Docu
 	case u == nil:
 	case s.Kind == Call:
 		c := &u.Changes[s.Change]
+		r.NotStarted = r.NotStarted && c.Interruptions == 0 // an interrupted call may have changed something
 		c.Calling, c.Interruptions = "", 0
 		u.end(c, s.Verb, r)
 	case s.Kind == Advance:
@@ -284,6 +287,9 @@ func (u *Update) end(c *Change, verb Verb, r StepResult) {
 	case verb == Rollback:
 		c.Stage, c.NeedsReboot = RolledBack, r.NeedsReboot
 	case failed:
+		if r.NotStarted && (verb == Install || verb == Remove) {
+			c.Stage = Ready
+		}
 		u.failAt(c, verb, r)
 	case verb == Check:
 		c.Stage, c.Repeatable = Checked, r.Repeatable

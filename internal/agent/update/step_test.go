@@ -27,7 +27,9 @@ type device struct {
 	before map[string]string
 	// fails are the verbs that fail, by type/name and verb; missing are the ones that do not exist.
 	fails, missing, reboots, repeatable map[string]bool
-	calls                               []string
+	// cannotStart are the calls that fail before anything of the handler runs.
+	cannotStart map[string]bool
+	calls       []string
 }
 
 func key(c *Change) string { return c.Type + "/" + c.Name }
@@ -39,6 +41,9 @@ func (d *device) call(c *Change, verb Verb, interrupted bool) StepResult {
 	at := k + " " + string(verb)
 	if d.missing[at] {
 		return StepResult{Missing: true}
+	}
+	if d.cannotStart[at] {
+		return StepResult{Err: at + " cannot be started", NotStarted: true}
 	}
 	switch verb {
 	case Install, Remove:
@@ -143,7 +148,7 @@ func change(kind, name, version string) Change {
 func TestDocumentTellsTheTruthAboutEveryDevice(t *testing.T) {
 	for seed := range *seeds {
 		random := rand.New(rand.NewPCG(seed, 1))
-		d := &device{random: random, versions: map[string]string{}, fails: map[string]bool{}, missing: map[string]bool{}, reboots: map[string]bool{}, repeatable: map[string]bool{}}
+		d := &device{random: random, versions: map[string]string{}, fails: map[string]bool{}, missing: map[string]bool{}, cannotStart: map[string]bool{}, reboots: map[string]bool{}, repeatable: map[string]bool{}}
 		doc := &Document{Format: FormatVersion}
 		for range 1 + random.IntN(3) { // several updates, one after another
 			var changes []Change
@@ -156,7 +161,7 @@ func TestDocumentTellsTheTruthAboutEveryDevice(t *testing.T) {
 				d.repeatable[k] = random.IntN(2) == 0
 				for _, verb := range []Verb{Check, Download, Install, Verify, Commit, Rollback, Remove, Cleanup} {
 					at := k + " " + string(verb)
-					d.fails[at], d.missing[at], d.reboots[at] = random.IntN(12) == 0, random.IntN(15) == 0, random.IntN(6) == 0
+					d.fails[at], d.missing[at], d.reboots[at], d.cannotStart[at] = random.IntN(12) == 0, random.IntN(15) == 0, random.IntN(6) == 0, random.IntN(20) == 0
 				}
 				changes = append(changes, c)
 			}
@@ -179,12 +184,12 @@ func TestDocumentTellsTheTruthAboutEveryDevice(t *testing.T) {
 func TestSteps(t *testing.T) {
 	one, two := change("os", "linux", "2"), change("app", "web", "2")
 	for name, tc := range map[string]struct {
-		changes              []Change
-		fails, missing, boot []string
-		want                 string
-		outcome              Outcome
-		code                 string
-		isInconsistent       bool
+		changes                     []Change
+		fails, missing, cannotStart []string
+		want                        string
+		outcome                     Outcome
+		code                        string
+		isInconsistent              bool
 	}{
 		"two modules that work": {
 			changes: []Change{one, two},
@@ -214,10 +219,27 @@ func TestSteps(t *testing.T) {
 			want: "check os/linux, download os/linux, check app/web, download app/web, install os/linux, install app/web, verify os/linux, verify app/web, " +
 				"commit os/linux, commit app/web, rollback app/web, rollback os/linux, cleanup os/linux, cleanup app/web", outcome: Failed, code: "17",
 		},
+		"an install that cannot be started changes nothing, and the other module is rolled back": {
+			changes: []Change{one, two}, cannotStart: []string{"app/web install", "app/web rollback"},
+			want: "check os/linux, download os/linux, check app/web, download app/web, install os/linux, install app/web, " +
+				"rollback os/linux, cleanup os/linux, cleanup app/web", outcome: Failed, code: "InstallFailed",
+		},
+		"a removal that cannot be started changes nothing": {
+			changes: []Change{{Module: Module{Type: "os", Name: "linux"}, Removes: true}}, cannotStart: []string{"os/linux remove"}, missing: []string{"os/linux rollback"},
+			want: "check os/linux, download os/linux, remove os/linux, cleanup os/linux", outcome: Failed, code: "RemoveFailed",
+		},
+		"a verify that cannot be started is rolled back": {
+			changes: []Change{one}, cannotStart: []string{"os/linux verify"},
+			want: "check os/linux, download os/linux, install os/linux, verify os/linux, rollback os/linux, cleanup os/linux", outcome: Failed, code: "VerifyFailed",
+		},
+		"a rollback that cannot be started leaves the device inconsistent": {
+			changes: []Change{one}, fails: []string{"os/linux verify"}, cannotStart: []string{"os/linux rollback"},
+			want: "check os/linux, download os/linux, install os/linux, verify os/linux, rollback os/linux, cleanup os/linux", outcome: Failed, code: "17", isInconsistent: true,
+		},
 		"an update without modules succeeds": {outcome: Succeeded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := &device{random: rand.New(rand.NewPCG(1, 1)), versions: map[string]string{"os/linux": "1"}, before: map[string]string{"os/linux": "1"}, fails: set(tc.fails), missing: set(tc.missing)}
+			d := &device{random: rand.New(rand.NewPCG(1, 1)), versions: map[string]string{"os/linux": "1"}, before: map[string]string{"os/linux": "1"}, fails: set(tc.fails), missing: set(tc.missing), cannotStart: set(tc.cannotStart)}
 			doc := &Document{Installed: []Module{{Type: "os", Name: "linux", Version: "1"}}}
 			doc, err := doc.Accept("7", FromServer, tc.changes, time.Unix(0, 0))
 			if err != nil {
@@ -252,6 +274,21 @@ func TestRebootIsRequestedOnceAfterAllInstalls(t *testing.T) {
 	}
 	if i, j := slices.Index(d.calls, "install app/web"), slices.Index(d.calls, "verify os/linux"); i > j {
 		t.Errorf("calls: %v", d.calls)
+	}
+}
+
+// TestInterruptedInstallThatCannotBeRepeated: the first call has changed something, so the device
+// is not on its old version because the second one cannot be started.
+func TestInterruptedInstallThatCannotBeRepeated(t *testing.T) {
+	doc, _ := (&Document{}).Accept("7", FromServer, []Change{change("os", "linux", "2")}, time.Unix(0, 0))
+	for doc.Update.Phase != Installing || doc.Next(Conditions{MayInstall: true}).Kind != Call {
+		step := doc.Next(Conditions{MayInstall: true})
+		doc = doc.Start(step).End(step, StepResult{Repeatable: true}, Conditions{MayInstall: true}, time.Unix(0, 0))
+	}
+	step := doc.Next(Conditions{MayInstall: true})
+	doc = doc.Start(step).Recover().Start(step).End(step, StepResult{Err: "no such file", NotStarted: true}, Conditions{}, time.Unix(0, 0))
+	if next := doc.Next(Conditions{}); next.Verb != Rollback {
+		t.Errorf("the next step is %+v, want the rollback; module %+v", next, doc.Update.Changes[0])
 	}
 }
 
