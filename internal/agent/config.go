@@ -235,7 +235,7 @@ func newOn(fsys disk.FS, c Config, log *slog.Logger) (*Agent, error) {
 	}
 	a := &Agent{
 		Folder: c.Folder, Disk: fsys, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log, StorePause: 5 * time.Second, document: j.Document(), changed: make(chan struct{}),
-		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder, Disk: fsys, SkipSync: c.SkipSync},
+		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder, Disk: fsys, Free: free, SkipSync: c.SkipSync},
 		Reboot:   func(ctx context.Context) error { return run(ctx, c.RebootCommand) },
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is documented to be one
@@ -316,16 +316,30 @@ func (s *ServerConfig) proxy() (*url.URL, error) {
 	return address, nil
 }
 
-// checkRedirect follows redirects as net/http does, but sends the token never without TLS if the
-// first request had TLS.
+// checkRedirect follows redirects as net/http does, with three rules of its own. Only HTTP leads to
+// another server, and never to a file of the device. A report that a redirect would change into a
+// request without content is an error. The token is for the server that the first request was for:
+// not for another port or subdomain, and with TLS if that one had it.
 func checkRedirect(request *http.Request, via []*http.Request) error {
-	if len(via) >= 10 {
+	first := via[0]
+	switch {
+	case len(via) >= 10:
 		return errors.New("stopped after 10 redirects")
+	case request.URL.Scheme != "http" && request.URL.Scheme != "https":
+		return fmt.Errorf("%w: a redirect to %s is not followed, because only http and https are", download.ErrAddress, request.URL.Redacted())
+	case request.Method != first.Method:
+		return fmt.Errorf("the server redirects it to %s, which a %s cannot follow: set server.url to the address of the server after the redirect", request.URL.Redacted(), first.Method)
+	case isUpgrade(first.URL, request.URL) || ddi.IsSameServer(first.URL, request.URL):
+		return nil
 	}
-	if via[0].URL.Scheme == "https" && request.URL.Scheme != "https" {
-		request.Header.Del("Authorization")
-	}
+	request.Header.Del("Authorization")
 	return nil
+}
+
+// isUpgrade reports whether the second address is that of the same host with TLS, as in a redirect
+// of a server that has no content without TLS.
+func isUpgrade(from, to *url.URL) bool {
+	return from.Scheme == "http" && to.Scheme == "https" && strings.EqualFold(from.Hostname(), to.Hostname())
 }
 
 // authorization returns the value of the header Authorization. It reads the file for each request,

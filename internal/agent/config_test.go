@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -177,6 +178,68 @@ func TestRequestsGoThroughTheProxy(t *testing.T) {
 	}
 }
 
+// TestProxyOfTheEnvironment runs itself in a process with the variables, which net/http reads once.
+func TestProxyOfTheEnvironment(t *testing.T) {
+	const child = "GOSHAWK_AGENT_TEST_PROXY"
+	if os.Getenv(child) == "" {
+		var got seen
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			got.add(r.Method + " " + r.Host)
+			w.WriteHeader(http.StatusForbidden)
+		}))
+		defer proxy.Close()
+		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestProxyOfTheEnvironment$", "-test.v")
+		c.Env = append(os.Environ(), child+"=1", "HTTPS_PROXY="+proxy.URL, "HTTP_PROXY=http://plain.invalid:3128", "NO_PROXY=direct.example.com,.inside.example.com,192.0.2.0/24")
+		text, err := c.CombinedOutput()
+		if err != nil || !strings.Contains(string(text), "PASS") {
+			t.Errorf("%v: %s", err, text)
+		}
+		if got.String() != "CONNECT hawkbit.invalid:443" {
+			t.Errorf("the proxy got %q", got.String())
+		}
+		return
+	}
+	token := writeFile(t, "token", "secret")
+	config := &ServerConfig{URL: "https://hawkbit.invalid/x", ControllerID: "d", TargetTokenFile: token}
+	if err := pollOf(t, config); err == nil || !strings.Contains(err.Error(), "Forbidden") {
+		t.Errorf("the poll did not end at the proxy: %v", err)
+	}
+	proxyFor := func(config *ServerConfig, address string) string {
+		a, err := New(Config{Folder: t.TempDir(), Server: config}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy, err := a.Download.HTTP.Transport.(*http.Transport).Proxy(request) // the device API has the same transport
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proxy == nil {
+			return ""
+		}
+		return proxy.String()
+	}
+	for address, want := range map[string]string{
+		"https://hawkbit.example.com/x":      os.Getenv("HTTPS_PROXY"),
+		"http://hawkbit.example.com/x":       "http://plain.invalid:3128",
+		"https://direct.example.com/x":       "",
+		"https://files.inside.example.com/x": "",
+		"https://192.0.2.7/x":                "",
+		"https://localhost/x":                "",
+	} {
+		if got := proxyFor(config, address); got != want {
+			t.Errorf("the proxy for %s is %q, want %q", address, got, want)
+		}
+	}
+	config.Proxy = "http://proxy.example.com:3128"
+	if got := proxyFor(config, "https://direct.example.com/x"); got != config.Proxy {
+		t.Errorf("the proxy of the configuration is %q", got)
+	}
+}
+
 // authority signs certificates for a test.
 type authority struct {
 	certificate *x509.Certificate
@@ -307,6 +370,72 @@ func TestTokenIsNotSentWithoutTLSAfterARedirect(t *testing.T) {
 	}
 	if err := pollOf(t, &ServerConfig{URL: secure.URL + "/x", ControllerID: "loop", TargetTokenFile: token, CAFile: ca}); err == nil || !strings.Contains(err.Error(), "stopped after 10 redirects") {
 		t.Errorf("a loop of redirects: %v", err)
+	}
+}
+
+// TestRedirects checks who gets the token after a redirect, and that a report is never lost in one.
+func TestRedirects(t *testing.T) {
+	var got seen
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got.add(strings.TrimSpace(r.Method + " " + r.Header.Get("Authorization") + " " + string(body)))
+		_, _ = io.WriteString(w, "{}")
+	})
+	other := httptest.NewServer(handler)
+	defer other.Close()
+	secure := httptest.NewTLSServer(handler)
+	defer secure.Close()
+	var status int
+	var target string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/moved") {
+			handler(w, r)
+			return
+		}
+		http.Redirect(w, r, target, status)
+	}))
+	defer server.Close()
+	ca := writeFile(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})))
+	token := writeFile(t, "token", "secret")
+	client := func() *Agent {
+		a, err := New(Config{Folder: t.TempDir(), Server: &ServerConfig{URL: server.URL + "/x", ControllerID: "d", TargetTokenFile: token, CAFile: ca}}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	attributes := `{"mode":"replace","data":{"hw":"2"}}`
+	for name, tc := range map[string]struct {
+		status        int
+		target        string
+		isReport      bool
+		got, wantFail string
+	}{
+		"a poll, to another path":              {302, server.URL + "/moved", false, "GET TargetToken secret", ""},
+		"a poll, to another port":              {302, other.URL, false, "GET", ""},
+		"a poll, to the same host with TLS":    {301, secure.URL, false, "GET TargetToken secret", ""},
+		"a poll, to a file of the device":      {302, "file:///etc/hostname", false, "", "a redirect to file:///etc/hostname is not followed"},
+		"a report, as a report":                {307, server.URL + "/moved", true, "PUT TargetToken secret " + attributes, ""},
+		"a report, to TLS as a report":         {308, secure.URL, true, "PUT TargetToken secret " + attributes, ""},
+		"a report, as a request for a page":    {301, server.URL + "/moved", true, "", "set server.url to the address of the server after the redirect"},
+		"a report, as a request for a page, 2": {303, secure.URL, true, "", "set server.url to the address of the server after the redirect"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got.list, status, target = nil, tc.status, tc.target
+			c := client().Server.Client
+			var err error
+			if tc.isReport {
+				err = c.SendAttributes(t.Context(), c.AttributesLink(), map[string]string{"hw": "2"})
+			} else {
+				_, err = c.Poll(t.Context())
+			}
+			if (err != nil) != (tc.wantFail != "") || err != nil && !strings.Contains(err.Error(), tc.wantFail) {
+				t.Errorf("the error is %v, want %q", err, tc.wantFail)
+			}
+			if got.String() != tc.got {
+				t.Errorf("the server got %q, want %q", got.String(), tc.got)
+			}
+		})
 	}
 }
 

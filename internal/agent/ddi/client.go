@@ -7,14 +7,17 @@ package ddi
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -204,12 +207,28 @@ func (c *Client) Confirmation(ctx context.Context, link wire.Link) (a wire.Confi
 
 // Report sends a report on an action.
 func (c *Client) Report(ctx context.Context, actionID string, f wire.Feedback) error {
-	return c.do(ctx, http.MethodPost, c.path("deploymentBase", actionID, "feedback"), f, nil)
+	return c.report(ctx, c.path("deploymentBase", actionID, "feedback"), f)
 }
 
 // ReportCancel sends a report on a cancel.
 func (c *Client) ReportCancel(ctx context.Context, stopID string, f wire.Feedback) error {
-	return c.do(ctx, http.MethodPost, c.path("cancelAction", stopID, "feedback"), f, nil)
+	return c.report(ctx, c.path("cancelAction", stopID, "feedback"), f)
+}
+
+// report sends a report. The code of a report is a 32-bit integer for hawkBit, which refuses a
+// report with another code: that report is sent again with its code as the last detail.
+func (c *Client) report(ctx context.Context, address string, f wire.Feedback) error {
+	err := c.do(ctx, http.MethodPost, address, f, nil)
+	code := string(f.Status.Code)
+	if answer := (*Error)(nil); !errors.As(err, &answer) || answer.Status != http.StatusBadRequest || code == "" {
+		return err
+	}
+	if _, errParse := strconv.ParseInt(code, 10, 32); errParse == nil {
+		return err
+	}
+	f.Status.Code = ""
+	f.Status.Details = append(slices.Clone(f.Status.Details), "Code: "+code)
+	return c.do(ctx, http.MethodPost, address, f, nil)
 }
 
 // ReportConfirmation sends the answer of a user.
@@ -230,9 +249,9 @@ func (c *Client) path(parts ...string) string {
 }
 
 // Authorize adds the credentials of the device to a request for the server, and never to one for
-// another host: artifacts may be anywhere.
+// another host or port: artifacts may be anywhere.
 func (c *Client) Authorize(request *http.Request) error {
-	if request.URL.Host != c.base.Host || request.URL.Scheme != c.base.Scheme {
+	if !IsSameServer(request.URL, c.base) {
 		return nil
 	}
 	authorization, err := c.auth()
@@ -243,6 +262,19 @@ func (c *Client) Authorize(request *http.Request) error {
 		request.Header.Set("Authorization", authorization)
 	}
 	return nil
+}
+
+// IsSameServer reports whether two addresses have the same scheme, host and port. A port that is
+// missing is that of the scheme, and hosts differ not by their case.
+func IsSameServer(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
+}
+
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
+	}
+	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }
 
 func (c *Client) do(ctx context.Context, method, href string, document, into any) error {
@@ -272,15 +304,18 @@ func (c *Client) do(ctx context.Context, method, href string, document, into any
 		return err
 	}
 	defer response.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	content, err := contentOf(response)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s %s: read the response: %w", method, request.URL, err)
 	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return &Error{method, request.URL.String(), response.StatusCode, retryAfter(response), messageIn(content)}
 	}
 	if len(content) > maxBody {
 		return fmt.Errorf("%s %s: the response has more than %d bytes", method, request.URL, maxBody)
+	}
+	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind == "text/html" {
+		return fmt.Errorf("%s %s: the answer is a web page, for example the login page of a network or a proxy", method, request.URL)
 	}
 	if into == nil {
 		return nil
@@ -291,15 +326,37 @@ func (c *Client) do(ctx context.Context, method, href string, document, into any
 	return nil
 }
 
-// retryAfter returns the seconds of the header of the same name. A date is not supported: the clock
-// of a device is often wrong.
-func retryAfter(response *http.Response) time.Duration {
-	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
-	if err != nil || seconds < 0 {
-		return 0
+// contentOf returns the start of the content of a response. The agent asks for no compression, and
+// some servers and proxies use gzip nevertheless.
+func contentOf(response *http.Response) ([]byte, error) {
+	body := io.Reader(response.Body)
+	if strings.EqualFold(response.Header.Get("Content-Encoding"), "gzip") {
+		plain, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, err
+		}
+		body = plain
 	}
-	return time.Duration(min(seconds, 24*3600)) * time.Second
+	return io.ReadAll(io.LimitReader(body, maxBody+1))
 }
+
+// retryAfter returns the time of the header of the same name: seconds, or a date, which counts from
+// the date of the response, because the clock of a device is often wrong.
+func retryAfter(response *http.Response) time.Duration {
+	header := response.Header.Get("Retry-After")
+	wait := time.Duration(0)
+	if seconds, err := strconv.Atoi(header); err == nil {
+		wait = time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
+	} else if until, err := http.ParseTime(header); err == nil {
+		if now, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+			wait = until.Sub(now)
+		}
+	}
+	return min(max(wait, 0), maxRetryAfter)
+}
+
+// maxRetryAfter is the longest time that a server can ask the device to wait.
+const maxRetryAfter = 24 * time.Hour
 
 // messageIn returns the message of an error document of hawkBit, or the start of another body.
 func messageIn(body []byte) string {

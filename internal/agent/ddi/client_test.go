@@ -4,11 +4,13 @@
 package ddi
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -202,6 +204,126 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// TestReportsForAServerWithNumericCodes has the rule of hawkBit for the code of a report.
+func TestReportsForAServerWithNumericCodes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		code wire.Text
+		want []string
+	}{
+		"a code of the agent": {"INCONSISTENT", []string{
+			`{"status":{"execution":"closed","result":{"finished":"failure"},"code":"INCONSISTENT","details":["why"]}}`,
+			`{"status":{"execution":"closed","result":{"finished":"failure"},"details":["why","Code: INCONSISTENT"]}}`,
+		}},
+		"a number that is too large": {"4294967296", []string{
+			`{"status":{"execution":"closed","result":{"finished":"failure"},"code":4294967296,"details":["why"]}}`,
+			`{"status":{"execution":"closed","result":{"finished":"failure"},"details":["why","Code: 4294967296"]}}`,
+		}},
+		"a number": {"17", []string{`{"status":{"execution":"closed","result":{"finished":"failure"},"code":17,"details":["why"]}}`}},
+		"no code":  {"", []string{`{"status":{"execution":"closed","result":{"finished":"failure"},"details":["why"]}}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, c := newServer(t, nil)
+			numeric := func(w http.ResponseWriter, _ *http.Request) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				last := s.requests[len(s.requests)-1]
+				if strings.Contains(last, `"code":"`) || strings.Contains(last, `"code":4294967296`) {
+					w.WriteHeader(http.StatusBadRequest)
+				}
+			}
+			s.answers = map[string]http.HandlerFunc{"POST /deploymentBase/31/feedback": numeric, "POST /cancelAction/31/feedback": numeric}
+			f := wire.Feedback{Status: wire.Status{Execution: wire.ExecutionClosed, Result: wire.Result{Finished: wire.FinishedFailure}, Code: tc.code, Details: wire.Details{"why"}}}
+			if err := c.Report(t.Context(), "31", f); err != nil {
+				t.Error(err)
+			}
+			if err := c.ReportCancel(t.Context(), "31", f); err != nil {
+				t.Error(err)
+			}
+			var want []string
+			for _, path := range []string{"deploymentBase", "cancelAction"} {
+				for _, document := range tc.want {
+					want = append(want, "POST /"+path+"/31/feedback "+document)
+				}
+			}
+			if diff := cmp.Diff(want, s.requests); diff != "" {
+				t.Errorf("the requests are:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestReportThatIsRefusedForAnotherReason(t *testing.T) {
+	s, c := newServer(t, map[string]http.HandlerFunc{"POST /deploymentBase/31/feedback": status(http.StatusBadRequest, `{"message":"no"}`)})
+	for code, requests := range map[wire.Text]int{"17": 1, "": 1, "E17": 2} {
+		s.requests = nil
+		err := c.Report(t.Context(), "31", wire.Feedback{Status: wire.Status{Execution: wire.ExecutionClosed, Code: code}})
+		if !IsRefused(err) || len(s.requests) != requests {
+			t.Errorf("code %q: %v after %d requests", code, err, len(s.requests))
+		}
+	}
+}
+
+func TestSameServer(t *testing.T) {
+	for _, tc := range []struct {
+		a, b string
+		want bool
+	}{
+		{"https://h.example.com/DEFAULT", "https://H.example.com:443/x", true},
+		{"http://h.example.com", "http://h.example.com:80", true},
+		{"https://[2001:db8::1]/x", "https://[2001:DB8::1]:443", true},
+		{"http://h.example.com", "http://h.example.com:443", false},
+		{"https://h.example.com", "http://h.example.com:443", false},
+		{"https://h.example.com", "https://h.example.com:8443", false},
+		{"https://example.com", "https://files.example.com", false},
+	} {
+		a, errA := url.Parse(tc.a)
+		b, errB := url.Parse(tc.b)
+		if errA != nil || errB != nil {
+			t.Fatal(errA, errB)
+		}
+		if got := IsSameServer(a, b); got != tc.want {
+			t.Errorf("%s and %s: %v", tc.a, tc.b, got)
+		}
+	}
+}
+
+func TestResponseWithCompression(t *testing.T) {
+	compressed := func(document string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			out := gzip.NewWriter(w)
+			_, _ = io.WriteString(out, document)
+			_ = out.Close()
+		}
+	}
+	_, c := newServer(t, map[string]http.HandlerFunc{"GET ": compressed(root)})
+	if base, err := c.Poll(t.Context()); err != nil || base.Links.DeploymentBase.Href == "" {
+		t.Errorf("%+v, %v", base, err)
+	}
+	_, c = newServer(t, map[string]http.HandlerFunc{"GET ": compressed(strings.Repeat(" ", maxBody+1))})
+	if _, err := c.Poll(t.Context()); err == nil || !strings.Contains(err.Error(), "the response has more than 4194304 bytes") {
+		t.Errorf("a document that is too large: %v", err)
+	}
+	_, c = newServer(t, map[string]http.HandlerFunc{"GET ": status(http.StatusOK, root, "Content-Encoding", "gzip")})
+	if _, err := c.Poll(t.Context()); err == nil || !strings.Contains(err.Error(), "read the response") {
+		t.Errorf("a document that is not compressed: %v", err)
+	}
+}
+
+// TestWebPageIsNoAnswer checks that a report is not lost at the login page of a network.
+func TestWebPageIsNoAnswer(t *testing.T) {
+	page := status(http.StatusOK, "<html>Please log in</html>", "Content-Type", "text/html; charset=utf-8")
+	_, c := newServer(t, map[string]http.HandlerFunc{"GET ": page, "POST /deploymentBase/31/feedback": page, "PUT /configData": page})
+	_, err := c.Poll(t.Context())
+	for _, err := range []error{
+		err, c.Report(t.Context(), "31", wire.Feedback{}), c.SendAttributes(t.Context(), c.AttributesLink(), nil),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "the answer is a web page") || IsRefused(err) {
+			t.Errorf("the error is %v", err)
+		}
+	}
+}
+
 func TestCredentials(t *testing.T) {
 	for _, authorization := range []string{"TargetToken a", "GatewayToken b", ""} {
 		s, _ := newServer(t, map[string]http.HandlerFunc{"GET ": body(root), "GET /": body("{}")})
@@ -245,14 +367,22 @@ func TestAnswersThatAreErrors(t *testing.T) {
 		"a quota":                       {answer: status(429, "slow down\nplease", "Retry-After", "120"), want: "429 Too Many Requests: slow down", retryAfter: 2 * time.Minute},
 		"maintenance":                   {answer: status(503, "", "Retry-After", "3600"), want: "503", retryAfter: time.Hour},
 		"a wait of a year":              {answer: status(503, "", "Retry-After", "31536000"), want: "503", retryAfter: 24 * time.Hour},
-		"a date to wait for":            {answer: status(503, "", "Retry-After", "Fri, 27 Nov 2026 07:28:00 GMT"), want: "503"},
-		"a negative wait":               {answer: status(503, "", "Retry-After", "-1"), want: "503"},
-		"a page of a proxy":             {answer: status(502, "<html>"+strings.Repeat("x", 1000)), want: "502 Bad Gateway: <html>xxx"},
-		"a login page":                  {answer: status(200, "<html>Please log in</html>"), want: "read the response", isAnotherKindOfError: true},
-		"half of a document":            {answer: status(200, root[:50]), want: "read the response", isAnotherKindOfError: true},
-		"an empty document":             {answer: status(200, ""), want: "read the response", isAnotherKindOfError: true},
-		"another document":              {answer: status(200, `[1,2]`), want: "read the response", isAnotherKindOfError: true},
-		"links of another type":         {answer: status(200, `{"_links":"none"}`), want: "read the response", isAnotherKindOfError: true},
+		"a date to wait for":            {answer: status(503, "", "Date", "Fri, 27 Nov 1970 07:25:00 GMT", "Retry-After", "Fri, 27 Nov 1970 07:28:00 GMT"), want: "503", retryAfter: 3 * time.Minute},
+		"a date of a year later":        {answer: status(503, "", "Date", "Fri, 27 Nov 2026 07:25:00 GMT", "Retry-After", "Fri, 26 Nov 2027 07:28:00 GMT"), want: "503", retryAfter: 24 * time.Hour},
+		"a date in the past":            {answer: status(503, "", "Date", "Fri, 27 Nov 2026 07:28:00 GMT", "Retry-After", "Fri, 27 Nov 2026 07:25:00 GMT"), want: "503"},
+		"a date without the present one": {answer: func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Date"] = nil
+			w.Header().Set("Retry-After", "Fri, 27 Nov 2026 07:28:00 GMT")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}, want: "503"},
+		"a negative wait":             {answer: status(503, "", "Retry-After", "-1"), want: "503"},
+		"a page of a proxy":           {answer: status(502, "<html>"+strings.Repeat("x", 1000)), want: "502 Bad Gateway: <html>xxx"},
+		"a login page":                {answer: status(200, "<html>Please log in</html>"), want: "the answer is a web page", isAnotherKindOfError: true},
+		"a login page without a type": {answer: status(200, "<html>Please log in</html>", "Content-Type", ""), want: "read the response", isAnotherKindOfError: true},
+		"half of a document":          {answer: status(200, root[:50]), want: "read the response", isAnotherKindOfError: true},
+		"an empty document":           {answer: status(200, ""), want: "read the response", isAnotherKindOfError: true},
+		"another document":            {answer: status(200, `[1,2]`), want: "read the response", isAnotherKindOfError: true},
+		"links of another type":       {answer: status(200, `{"_links":"none"}`), want: "read the response", isAnotherKindOfError: true},
 		"a document without end": {answer: func(w http.ResponseWriter, _ *http.Request) {
 			for range maxBody/1024 + 100 {
 				if _, err := w.Write([]byte(strings.Repeat(" ", 1024))); err != nil {

@@ -14,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,13 +61,13 @@ type Client struct {
 type Addresses interface {
 	// Of returns the present address of an artifact.
 	Of(a update.Artifact) string
+	// AreLocal reports whether the artifacts may be files of this device, with the scheme file.
+	// Those of a server may not.
+	AreLocal() bool
 	// Refresh asks the server for the present addresses. It returns after the answer, or at the end
 	// of the context.
 	Refresh(ctx context.Context)
 }
-
-// Reserve is the number of bytes that a download leaves free on the file system.
-const Reserve = 4 << 20
 
 // maxUseless is how many attempts of a download may be refused without a further byte between them.
 // An attempt that the network ends is repeated without limit.
@@ -84,6 +85,10 @@ type refused struct {
 }
 
 func (r refused) Unwrap() error { return r.error }
+
+// ErrAddress is the error for an address that no further attempt can use. The HTTP client returns
+// it for a redirect to such an address.
+var ErrAddress = errors.New("the address of the file cannot be used")
 
 // All downloads the artifacts of a module into a folder. Files of it that are there already are not
 // downloaded again. done is called with the number of bytes of all artifacts that are on the
@@ -136,7 +141,7 @@ func (c *Client) checkSpace(m update.Module, folder string) error {
 	if c.Free == nil {
 		return nil
 	}
-	need := int64(Reserve)
+	need := int64(disk.Reserve)
 	for _, a := range m.Artifacts {
 		need += a.Size
 		need -= sizeOf(filepath.Join(folder, a.Filename)) + sizeOf(filepath.Join(folder+partial, a.Filename))
@@ -146,7 +151,7 @@ func (c *Client) checkSpace(m update.Module, folder string) error {
 		return fmt.Errorf("read the free space of %s: %w", folder, err)
 	}
 	if free < need {
-		return fmt.Errorf("%s has %d bytes free, and the download of software module %s needs %d (with a reserve of %d): remove files, or use a larger file system", folder, free, m.Name, need, int64(Reserve))
+		return fmt.Errorf("%s has %d bytes free, and the download of software module %s needs %d (with a reserve of %d): remove files, or use a larger file system", folder, free, m.Name, need, int64(disk.Reserve))
 	}
 	return nil
 }
@@ -262,10 +267,13 @@ func (t *transfer) get(ctx context.Context, out disk.File, from int64) error {
 	defer timer.Stop()
 	request, err := t.request(ctx, from)
 	if err != nil {
-		return refused{error: err}
+		return refused{error: err, isAddress: errors.Is(err, ErrAddress)}
 	}
 	response, err := t.HTTP.Do(request)
 	timer.Stop()
+	if errors.Is(err, ErrAddress) {
+		return refused{error: err, isAddress: true}
+	}
 	if err != nil {
 		return stalled(ctx, err)
 	}
@@ -307,6 +315,9 @@ func (t *transfer) get(ctx context.Context, out disk.File, from int64) error {
 func (t *transfer) request(ctx context.Context, from int64) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.addresses.Of(t.artifact), nil)
 	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAddress, err)
+	}
+	if err := t.checkAddress(request.URL); err != nil {
 		return nil, err
 	}
 	if from > 0 {
@@ -320,6 +331,18 @@ func (t *transfer) request(ctx context.Context, from int64) (*http.Request, erro
 		return request, t.Request(request)
 	}
 	return request, nil
+}
+
+// checkAddress refuses what would fail in every attempt, and files of the device that the server
+// names.
+func (t *transfer) checkAddress(address *url.URL) error {
+	switch isWeb := address.Scheme == "http" || address.Scheme == "https"; {
+	case isWeb && address.Host != "" || address.Scheme == "file" && t.addresses.AreLocal():
+		return nil
+	case address.String() == "":
+		return fmt.Errorf("%w: the server has sent no link for it", ErrAddress)
+	}
+	return fmt.Errorf("%w: %s is no address of HTTP", ErrAddress, address.Redacted())
 }
 
 // startOf returns the position of the first byte of a response: the requested one or 0.

@@ -42,6 +42,7 @@ type bench struct {
 	mu       sync.Mutex
 	requests []*http.Request
 	url      string
+	local    bool
 	// refreshed is the address after a refresh, or empty.
 	refreshed string
 	refreshes int
@@ -71,6 +72,8 @@ func newBench(t *testing.T, serve func(int, http.ResponseWriter, *http.Request))
 }
 
 func (b *bench) Of(update.Artifact) string { return b.url }
+
+func (b *bench) AreLocal() bool { return b.local }
 
 func (b *bench) Refresh(context.Context) {
 	b.refreshes++
@@ -440,6 +443,52 @@ func TestExpiredAddressIsRefreshed(t *testing.T) {
 	}
 }
 
+func TestAddressThatCannotBeUsed(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct{ url, want string }{
+		"none":                        {"", "the server has sent no link for it"},
+		"of another protocol":         {"ftp://files.example.com/file", "ftp://files.example.com/file is no address of HTTP"},
+		"with a password":             {"ftp://me:secret@files.example.com/file", "ftp://me:xxxxx@files.example.com/file is no address of HTTP"},
+		"of a file of the device":     {"file://" + secret, "is no address of HTTP"},
+		"that is relative":            {"/file", "/file is no address of HTTP"},
+		"without a host":              {"https:///file", "is no address of HTTP"},
+		"that is no address":          {"http://[::1/file", "missing ']' in host"},
+		"that redirects to a file":    {"REDIRECT/file", "the redirect is not followed"},
+		"with a character of control": {"http://files.example.com/\x7f", "invalid control character"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "file://"+secret, http.StatusFound)
+			})
+			transport := &http.Transport{}
+			transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/")))
+			b.HTTP = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+				return fmt.Errorf("%w: the redirect is not followed", ErrAddress)
+			}}
+			b.url = strings.Replace(tc.url, "REDIRECT/file", b.url, 1)
+			err := b.all(module(artifact("file", content)))
+			if err == nil || !strings.Contains(err.Error(), "the address of the file cannot be used: ") || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("the error is %v, want %q", err, tc.want)
+			}
+			if b.refreshes != maxUseless-1 {
+				t.Errorf("the address was refreshed %d times", b.refreshes)
+			}
+			b.wantNoFile()
+			if !strings.HasPrefix(tc.url, "file:") {
+				return
+			}
+			b.local = true // a person at the device has named it
+			if err := b.all(module(artifact("file", content))); err != nil {
+				t.Error(err)
+			}
+			b.wantFile()
+		})
+	}
+}
+
 func TestPausesGrowUntilThereIsProgress(t *testing.T) {
 	b := newBench(t, func(n int, w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -520,7 +569,7 @@ func TestTokenIsSentToItsServerOnly(t *testing.T) {
 
 func TestFreeSpaceIsCheckedFirst(t *testing.T) {
 	b := newBench(t, func(_ int, w http.ResponseWriter, r *http.Request) { serveAll(w, r) })
-	free := int64(Reserve + len(content) - 1)
+	free := int64(disk.Reserve + len(content) - 1)
 	b.Free = func(string) (int64, error) { return free, nil }
 	err := b.all(module(artifact("file", content)))
 	if err == nil || !strings.Contains(err.Error(), "remove files, or use a larger file system") || len(b.requests) > 0 {
