@@ -494,6 +494,9 @@ func (c *Counts) Add(other Counts) {
 	c.Removed += other.Removed
 }
 
+// Existing returns how many of the targets were not deleted. Percentages are of this number.
+func (c Counts) Existing() int32 { return c.Targets - c.Removed }
+
 // GroupStatus is the state of one group and its live counts. It decides whether the group is open.
 type GroupStatus struct {
 	// name is the name of the group.

@@ -15,7 +15,6 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/eligibility"
 	"github.com/goshawk-dev/goshawk/internal/explain"
-	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
@@ -33,9 +32,7 @@ var funcs = template.FuncMap{
 	"badge": badgeOf,
 	"bar":   barOf,
 	// outcome returns the badge of a rollout, of its explain.Status.
-	"outcome": outcomeBadge,
-	// existing returns the number of targets that were not deleted.
-	"existing":    counting.Existing,
+	"outcome":     outcomeBadge,
 	"bucketBadge": bucketBadge,
 	"groupBadge":  groupBadge,
 	// words returns a state or a reason in words: "GroupOpened" is "Group opened".

@@ -15,7 +15,6 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/explain"
-	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 var rolloutPage = &page{
@@ -172,7 +171,7 @@ func (v *rolloutView) FailureLink(f explain.FailureDetails) string {
 
 // Percent returns how much of the existing targets has succeeded.
 func (v *rolloutView) Percent() int {
-	existing := int(counting.Existing(v.Targets))
+	existing := int(v.Targets.Existing())
 	if existing == 0 {
 		return 0
 	}

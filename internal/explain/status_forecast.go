@@ -75,7 +75,7 @@ func forecast(r *v1alpha1.Rollout, groups []*v1alpha1.DeploymentGroup, now time.
 	case g.Succeeded == 0:
 		return none("no target of group %s has succeeded yet", g.Name)
 	default:
-		return none("only %d of %d targets of group %s have succeeded", g.Succeeded, counting.Existing(g.Counts), g.Name)
+		return none("only %d of %d targets of group %s have succeeded", g.Succeeded, g.Counts.Existing(), g.Name)
 	}
 	f := p.forecast(last)
 	if f.At == nil {
@@ -176,7 +176,7 @@ func (p *pace) conditions(g *v1alpha1.GroupStatus) v1alpha1.GroupConditions {
 
 // needed returns how many targets of a group must succeed before the next one opens.
 func (p *pace) needed(g *v1alpha1.GroupStatus) int32 {
-	existing, percent := int64(counting.Existing(g.Counts)), int64(p.conditions(g).SuccessThreshold)
+	existing, percent := int64(g.Counts.Existing()), int64(p.conditions(g).SuccessThreshold)
 	return int32((existing*percent + 99) / 100)
 }
 
@@ -202,7 +202,7 @@ func (p *pace) forecast(last int) *Forecast {
 	groups := p.rollout.Status.Groups
 	ahead := 0
 	for i := p.opened; i <= last; i++ {
-		if counting.Existing(groups[i].Counts) > 0 {
+		if groups[i].Counts.Existing() > 0 {
 			ahead++
 		}
 	}

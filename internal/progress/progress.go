@@ -223,7 +223,7 @@ func row(g *explain.GroupProgress, names int, isLast bool, s Style) line {
 }
 
 // Done returns how many of the existing targets have succeeded.
-func Done(c v1alpha1.Counts) string { return fmt.Sprintf("%d/%d", c.Succeeded, c.Targets-c.Removed) }
+func Done(c v1alpha1.Counts) string { return fmt.Sprintf("%d/%d", c.Succeeded, c.Existing()) }
 
 // legend returns the counts, each with its character in the bars.
 func legend(c v1alpha1.Counts, s Style) []line {

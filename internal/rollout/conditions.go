@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // stallForState stalls the rollout if its state needs an action of a person, and no step has
@@ -29,7 +28,7 @@ func (l *planner) stallForState() {
 	case l.status.State == v1alpha1.RolloutFinished && l.hasErrors():
 		c := l.total()
 		l.stall(v1alpha1.ReasonFinishedWithErrors, "%d of %s succeeded, %d failed, and a group ended in Error: see status.failures; to try them again, set spec.retry.at",
-			c.Succeeded, targets(counting.Existing(c)), c.Failed)
+			c.Succeeded, targets(c.Existing()), c.Failed)
 	}
 }
 

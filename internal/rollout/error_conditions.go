@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 )
 
 // checkErrorConditions checks the error condition of each open group and the error budget of the
@@ -72,7 +71,7 @@ func (l *planner) checkErrorBudget() {
 	}
 	var failed, total, lost int32
 	for _, g := range l.groups {
-		failed, total, lost = failed+l.failed(g), total+counting.Existing(l.counts(g)), lost+l.lost(g)
+		failed, total, lost = failed+l.failed(g), total+l.counts(g).Existing(), lost+l.lost(g)
 		if !l.isHistory(g) {
 			total += l.lostAndRemoved(g)
 		}

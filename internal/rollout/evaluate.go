@@ -50,7 +50,7 @@ func (l *planner) open(i int) {
 	if l.Set.Removes() {
 		already = "have none of the software"
 	}
-	l.event(EventGroupOpened, "group %s opened: %s, %d of them %s", g.name, targets(counting.Existing(l.tally(g).Counts)), there, already)
+	l.event(EventGroupOpened, "group %s opened: %s, %d of them %s", g.name, targets(l.tally(g).Counts.Existing()), there, already)
 }
 
 // isThere reports whether a target runs the planned content or, of a removal, has none of the
@@ -118,7 +118,7 @@ func (l *planner) finishGroup(g *group) {
 	l.at(g.index).State = v1alpha1.GroupFinished
 	t := l.tally(g)
 	l.event(EventGroupFinished, "group %s finished: %d of %d succeeded, %d failed, %d canceled, %d skipped",
-		g.name, t.Succeeded, counting.Existing(t.Counts), t.Failed, t.Canceled, t.Counts.Skipped)
+		g.name, t.Succeeded, t.Counts.Existing(), t.Failed, t.Canceled, t.Counts.Skipped)
 }
 
 // applySuccessAction takes the success action of the last open group: the next group opens, or the
@@ -126,7 +126,7 @@ func (l *planner) finishGroup(g *group) {
 // members pauses with every success action.
 func (l *planner) applySuccessAction(g *group, had v1alpha1.GroupState, closed bool) {
 	t, c := l.tally(g), l.conditions(g)
-	total := counting.Existing(t.Counts)
+	total := t.Counts.Existing()
 	switch {
 	case had == v1alpha1.GroupError, l.at(g.index).Passed:
 	case !closed && !reached(t.Succeeded, total, c.SuccessThreshold):
@@ -168,7 +168,7 @@ func (l *planner) finish() next {
 	l.enter(v1alpha1.RolloutFinished)
 	if failed > 0 {
 		total := l.total()
-		l.warningEvent(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed%s", failed, text.Count(len(l.groups), "group"), total.Succeeded, targets(counting.Existing(total)), total.Failed,
+		l.warningEvent(EventFinished, "finished with %d of %s in Error: %d of %s succeeded, %d failed%s", failed, text.Count(len(l.groups), "group"), total.Succeeded, targets(total.Existing()), total.Failed,
 			mostOften(l.failures()))
 		return done
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
 	"github.com/goshawk-dev/goshawk/internal/rollout/grouping"
 )
 
@@ -127,7 +126,7 @@ func (l *planner) isTrailing(g *group) bool {
 // denominator returns the number that percentages of a group refer to: its existing members or, for
 // the last dynamic group, its capacity, so that the first few results do not decide.
 func (l *planner) denominator(g *group) int32 {
-	n := counting.Existing(l.counts(g))
+	n := l.counts(g).Existing()
 	if g.isDynamic() && g.index == len(l.groups)-1 && l.spec.Dynamic != nil {
 		n = max(n, int32(l.capacity()))
 	}

@@ -26,7 +26,7 @@ func (l *planner) outcome() *metav1.Condition {
 	}
 	c := l.total()
 	superseded := l.superseded()
-	switch n := counting.Existing(c); {
+	switch n := c.Existing(); {
 	case c.Targets == 0:
 		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "there was no target to update")
 	case n == 0:

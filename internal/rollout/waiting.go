@@ -50,7 +50,7 @@ func (l *planner) waitForGroup() {
 		return
 	}
 	c, conditions := l.counts(g), l.conditions(g)
-	message := fmt.Sprintf("group %s: %d of %d succeeded", g.name, c.Succeeded, counting.Existing(c))
+	message := fmt.Sprintf("group %s: %d of %d succeeded", g.name, c.Succeeded, c.Existing())
 	if c.Failed > 0 {
 		message += fmt.Sprintf(", %d failed", c.Failed)
 	}

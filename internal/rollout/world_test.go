@@ -366,7 +366,7 @@ func (w *world) checkOpening(i int, old, status v1alpha1.RolloutStatus) {
 	resumed := handledTimes(status)["resumed"]
 	lifted := isBehindGroup(old.PauseReason) && resumed != handledTimes(old)["resumed"]
 	passed := lifted || i <= len(old.Groups) && old.Groups[i-1].Passed // even if the threshold was changed since
-	if conditions.SuccessAction == v1alpha1.SuccessActionPause && counting.Existing(before.Counts) > 0 && !passed && before.State != v1alpha1.GroupError {
+	if conditions.SuccessAction == v1alpha1.SuccessActionPause && before.Counts.Existing() > 0 && !passed && before.State != v1alpha1.GroupError {
 		w.t.Errorf("group %s opened, but the pause after %s was not lifted", status.Groups[i].Name, before.Name)
 	}
 	if results := before.Succeeded + before.Failed; closed && results == 0 && before.Targets > 0 && awaits(status.Groups[i:]) && !passed && before.State != v1alpha1.GroupError {

@@ -5,9 +5,6 @@ package counting
 
 import "github.com/goshawk-dev/goshawk/api/v1alpha1"
 
-// Existing returns how many members were not deleted. Percentages are of this number.
-func Existing(c v1alpha1.Counts) int32 { return c.Targets - c.Removed }
-
 // AllClosed reports whether every member that exists is in a closed bucket. A group without members
 // is closed.
 func AllClosed(c v1alpha1.Counts) bool { return c.Scheduled+c.Pending+c.InProgress == 0 }
