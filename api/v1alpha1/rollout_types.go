@@ -583,7 +583,7 @@ type StopStatus struct {
 	ObservedAt metav1.MicroTime `json:"observedAt"`
 }
 
-// HandledRequests records the requests in spec that have been carried out.
+// HandledRequests records the requests in spec that have been handled.
 type HandledRequests struct {
 	// resumedAt is the last spec.resumedAt that lifted a pause.
 	// +optional
@@ -591,10 +591,11 @@ type HandledRequests struct {
 	// advanceAt is the last spec.advance.at that opened groups.
 	// +optional
 	AdvanceAt *metav1.MicroTime `json:"advanceAt,omitempty"`
-	// retryAt is the last spec.retry.at that retried targets.
+	// retryAt is the last spec.retry.at that was handled: it retried targets, or it was refused
+	// because the rollout is stopped.
 	// +optional
 	RetryAt *metav1.MicroTime `json:"retryAt,omitempty"`
-	// retriedAt is when that retry was carried out. The startDeadlineSeconds of retried targets
+	// retriedAt is when a retry was last carried out. The startDeadlineSeconds of retried targets
 	// start then.
 	// +optional
 	RetriedAt *metav1.MicroTime `json:"retriedAt,omitempty"`
