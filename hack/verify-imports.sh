@@ -73,7 +73,7 @@ allow internal/fleetcounts "$api" "$mod/internal/action" k8s.io/apimachinery/pkg
 rules=("$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" "$mod/internal/inventory" "$mod/internal/query" "$mod/internal/access"
 	"$mod/internal/window" "$mod/internal/eligibility" "$mod/internal/offer" "$mod/internal/rollout" "$mod/internal/autoassignment")
 allow internal/operation "$api" "$mod/internal/text" "$mod/internal/cancellation" "$mod/internal/action" "$mod/internal/rollout" k8s.io/apimachinery/pkg sigs.k8s.io/structured-merge-diff/v6/fieldpath
-allow internal/explain "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/fleet" "$mod/internal/fleetcounts" k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client
+allow internal/explain "$api" "${rules[@]}" "$mod/internal/history" "$mod/internal/operation" "$mod/internal/fleet" "$mod/internal/fleetcounts" k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client
 allow internal/proposal "$api" "$mod/internal/operation" k8s.io/api/authorization/v1 k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client sigs.k8s.io/yaml
 allow internal/progress "$api" "$mod/internal/text" "$mod/internal/explain" k8s.io/apimachinery/pkg
 allow internal/schema "$mod/config/crd" k8s.io/apiextensions-apiserver k8s.io/apimachinery k8s.io/apiserver sigs.k8s.io/yaml
@@ -83,7 +83,8 @@ allow internal/cli "$api" "${rules[@]}" "$mod/internal/decode" "$mod/internal/op
 allow internal/console "$api" "${rules[@]}" "$mod/internal/operation" "$mod/internal/proposal" "$mod/internal/fleet" "$mod/internal/fleetcounts" "$mod/internal/explain" github.com/go-logr/logr golang.org/x/net/netutil golang.org/x/sync/errgroup k8s.io/api k8s.io/apimachinery sigs.k8s.io/controller-runtime/pkg/client
 allow internal/console/source "$api" "$mod/internal/text" "$mod/internal/decode" "$mod/internal/fleet" "$mod/internal/fleetcounts" "$mod/internal/console" k8s.io/api/core/v1 k8s.io/apimachinery/pkg k8s.io/client-go/rest k8s.io/client-go/tools/cache sigs.k8s.io/controller-runtime/pkg/cache sigs.k8s.io/controller-runtime/pkg/client
 allow internal/console/login "$api" "$mod/internal/text" "$mod/internal/console" github.com/coreos/go-oidc/v3/oidc golang.org/x/oauth2 golang.org/x/sync/singleflight github.com/go-logr/logr k8s.io/api/authorization/v1 k8s.io/apimachinery/pkg k8s.io/client-go/rest k8s.io/utils/lru sigs.k8s.io/controller-runtime/pkg/client
-allow internal/notification "$api" "$mod/internal/text" k8s.io/apimachinery/pkg
+allow internal/history "$api" "$mod/internal/text" k8s.io/apimachinery/pkg
+allow internal/notification "$api" "$mod/internal/history" "$mod/internal/text" k8s.io/apimachinery/pkg
 allow internal/notification/webhook "$mod/internal/notification" "$mod/internal/text" github.com/cloudevents/sdk-go/v2 golang.org/x/net/http/httpguts
 allow internal/deviceapi "$mod/internal/action" golang.org/x/time/rate
 allow internal/collectors github.com/prometheus/client_golang
@@ -126,6 +127,7 @@ pure internal/autoassignment
 pure internal/fleetcounts
 pure internal/explain
 pure internal/progress
+pure internal/history
 pure internal/notification
 pure internal/ditto/wire
 pure internal/agent/update

@@ -40,6 +40,8 @@ func aWorstDay() []client.Object {
 		s.Spec.Invalidation = &v1alpha1.Invalidation{Cancellation: v1alpha1.CancellationForce, Reason: "bricks the modem | <b>"}
 		s.Status.Invalidation = &v1alpha1.InvalidationStatus{Cancellation: v1alpha1.CancellationForce, Recorded: s.Spec.Invalidation, ObservedAt: at(8 * time.Minute), FinishedAt: at(7 * time.Minute),
 			Rollouts: 1, Actions: &v1alpha1.InvalidatedActions{Total: 1, Canceled: 1}}
+		s.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionInvalidated, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonInvalidatedBySpec,
+			Message: "the set was invalidated by spec.invalidation (Force) and cannot become valid again: bricks the modem | <b>; create another DistributionSet"}}
 		s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: FieldManager, Operation: metav1.ManagedFieldsOperationUpdate, Time: at(8 * time.Minute), APIVersion: "goshawk.dev/v1alpha1",
 			FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:invalidation":{"f:cancellation":{},"f:reason":{}}}}`)}}
 	})
@@ -50,8 +52,12 @@ func aWorstDay() []client.Object {
 		r.Status.Handled = &v1alpha1.HandledRequests{ResumedAt: microAgo(15 * time.Minute)}
 		r.Status.Targets = &v1alpha1.Counts{Targets: 30, Succeeded: 3, Failed: 3, Canceled: 23, Removed: 1}
 		r.Status.Groups[0].Counts = v1alpha1.Counts{Targets: 10, Succeeded: 3, Failed: 3, Canceled: 3, Removed: 1}
-		r.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDistributionSetInvalid,
-			Message: "stopped because DistributionSet firmware-2-1 was invalidated (bricks the modem)", LastTransitionTime: *at(7 * time.Minute)}}
+		why := "stopped because DistributionSet firmware-2-1 was invalidated (bricks the modem)"
+		r.Status.Conditions = []metav1.Condition{
+			{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonDistributionSetInvalid, Message: why, LastTransitionTime: *at(7 * time.Minute)},
+			{Type: v1alpha1.ConditionInvalidated, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDistributionSetInvalid, Message: why, LastTransitionTime: *at(8 * time.Minute)},
+			{Type: v1alpha1.ConditionSucceeded, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonStopped, Message: why, LastTransitionTime: *at(7 * time.Minute)},
+		}
 		r.ManagedFields = []metav1.ManagedFieldsEntry{
 			{Manager: "argocd-controller", Operation: metav1.ManagedFieldsOperationApply, Time: at(55 * time.Minute), APIVersion: "goshawk.dev/v1alpha1", FieldsType: "FieldsV1",
 				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:state":{},"f:update":{"f:distributionSet":{}}}}`)},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
+	"github.com/goshawk-dev/goshawk/internal/history"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
@@ -52,7 +53,7 @@ func decisionsOf(w *ReportWorld) []Decision {
 	d.ofWriters(writersOf(d.object, w.Rollout))
 	if w.Set != nil {
 		d.object = "DistributionSet " + w.Set.Name
-		d.ofInvalidation(w.Set)
+		d.ofStatus(history.OfSet(w.Set))
 		d.ofWriters(slices.DeleteFunc(writersOf(d.object, w.Set), func(writer Writer) bool { return !slices.Contains(writer.Fields, "spec.invalidation") }))
 	}
 	events := slices.Clone(w.Events)
@@ -72,38 +73,23 @@ func decisionsOf(w *ReportWorld) []Decision {
 }
 
 func (d *decisions) ofRollout(r *v1alpha1.Rollout) {
-	s := &r.Status
 	d.add(r.CreationTimestamp.Time, fromMetadata, "Created", "the object was created")
-	if s.Plan != nil && s.Plan.CreatedAt != nil {
-		d.add(s.Plan.CreatedAt.Time, fromStatus, "Planned", "plan %s: %s in %s", s.Plan.Hash, text.Count(s.Plan.Targets, "target"), text.Count(s.Plan.Groups, "group"))
-	}
-	d.micro(s.StartedAt, "Started", "the rollout started")
-	for _, g := range s.Groups {
-		if g.OpenedAt != nil {
-			d.add(g.OpenedAt.Time, fromStatus, "GroupOpened", "group %s opened: %s", g.Name, text.Count(g.Targets, "target"))
-		}
-	}
-	d.micro(s.PausedAt, "Paused", "%s: %s", s.PauseReason, s.PauseMessage)
-	if h := s.Handled; h != nil {
-		d.micro(h.ResumedAt, "Resumed", "spec.resumedAt had this time, and ended a pause")
-		d.micro(h.AdvanceAt, "Advanced", "spec.advance.at had this time, and opened groups")
-		d.micro(h.RetryAt, "RetryRequested", "spec.retry.at had this time")
-		d.micro(h.RetriedAt, "Retried", "the retry was carried out")
-	}
-	if s.Stop != nil {
-		d.micro(&s.Stop.ObservedAt, "StopRequested", "spec.state Stopped with stopCancellation %s was observed", s.Stop.Cancellation)
-	}
-	d.micro(s.FinishedAt, string(s.State), "the rollout is %s since then", s.State)
-	for _, f := range s.Failures {
+	d.ofStatus(history.OfRollout(r))
+	for _, f := range r.Status.Failures {
 		if f.FirstSeen != nil {
 			d.add(f.FirstSeen.Time, fromStatus, "FirstFailure", "the first target failed with %s, e.g. %s", action.Failure{Code: f.StatusCode, Message: f.Message}, strings.Join(f.Examples, ", "))
 		}
 	}
 }
 
-func (d *decisions) micro(at *metav1.MicroTime, reason, format string, args ...any) {
-	if at != nil {
-		d.add(at.Time, fromStatus, reason, format, args...)
+// ofStatus adds what the status of an object records.
+func (d *decisions) ofStatus(made []history.Decision) {
+	for i := range made {
+		message := made[i].Message
+		if made[i].Kind == history.Paused {
+			message = made[i].Reason + ": " + message
+		}
+		d.add(made[i].Time(), fromStatus, made[i].Kind, "%s", message)
 	}
 }
 
@@ -125,6 +111,9 @@ func (d *decisions) ofGroup(g *v1alpha1.DeploymentGroup) {
 
 func (d *decisions) ofConditions(conditions []metav1.Condition) {
 	for _, c := range conditions {
+		if c.Type == v1alpha1.ConditionInvalidated && c.Status == metav1.ConditionTrue {
+			continue // history has it
+		}
 		d.add(c.LastTransitionTime.Time, fromCondition, c.Reason, "%s is %s since then: %s", c.Type, c.Status, c.Message)
 	}
 }
@@ -134,23 +123,6 @@ func (d *decisions) ofWriters(writers []Writer) {
 		if w.Time != nil {
 			d.add(w.Time.Time, fromManaged, "SpecWritten", "last write of %s (%s), which owns %s", w.Manager, w.Operation, strings.Join(w.Fields, ", "))
 		}
-	}
-}
-
-func (d *decisions) ofInvalidation(set *v1alpha1.DistributionSet) {
-	i := set.Status.Invalidation
-	if i == nil {
-		return
-	}
-	reason := ""
-	if in := set.InvalidationInForce(); in != nil && in.Reason != "" {
-		reason = ": " + in.Reason
-	}
-	if i.ObservedAt != nil {
-		d.add(i.ObservedAt.Time, fromStatus, "Invalidated", "the set was invalidated with %s%s", i.Cancellation, reason)
-	}
-	if i.FinishedAt != nil {
-		d.add(i.FinishedAt.Time, fromStatus, "InvalidationFinished", "the invalidation was applied to all open actions")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/history"
 )
 
 // auto derives the events of an auto-assignment.
@@ -22,11 +23,11 @@ func (w *observer) auto(a *v1alpha1.AutoAssignment) {
 	}
 	if at := micros(s.StartedAt); at != 0 && w.mark.Started != at {
 		w.mark.Started = at
-		w.add(decision{name: "started", reason: "Started", message: fmt.Sprintf("offering %s to all present and future matching targets", s.Update), at: s.StartedAt.Time, id: fmt.Sprint(at)})
+		w.add(history.Decision{Kind: history.Started, Reason: history.Started, Message: fmt.Sprintf("offering %s to all present and future matching targets", s.Update), At: s.StartedAt.Time}, fmt.Sprint(at))
 	}
 	if o := s.Offering; o != nil && o.Since != nil && w.mark.Offering != micros(o.Since) {
 		w.mark.Offering = micros(o.Since)
-		w.add(decision{name: "updatechanged", reason: "UpdateChanged", message: fmt.Sprintf("offering %s from now on", s.Update), at: o.Since.Time, id: stamp(o.Since.Time), field: "spec.update"})
+		w.add(history.Decision{Kind: "UpdateChanged", Reason: "UpdateChanged", Message: fmt.Sprintf("offering %s from now on", s.Update), At: o.Since.Time, Field: "spec.update"}, stamp(o.Since.Time))
 	}
 	before := v1alpha1.AutoAssignmentState(w.mark.State)
 	w.mark.State = string(s.State)
@@ -34,13 +35,13 @@ func (w *observer) auto(a *v1alpha1.AutoAssignment) {
 	switch {
 	case before == s.State:
 	case s.State == v1alpha1.AutoAssignmentPaused && paused != nil:
-		w.add(decision{name: "paused", reason: reason, message: message, at: paused.LastTransitionTime.Time, id: stamp(paused.LastTransitionTime.Time), field: "spec.state"})
+		w.add(history.Decision{Kind: history.Paused, Reason: reason, Message: message, At: paused.LastTransitionTime.Time, Field: "spec.state"}, stamp(paused.LastTransitionTime.Time))
 	case s.State == v1alpha1.AutoAssignmentRunning && before == v1alpha1.AutoAssignmentPaused && paused != nil:
-		w.add(decision{name: "resumed", reason: reason, message: message, at: paused.LastTransitionTime.Time, id: stamp(paused.LastTransitionTime.Time), field: "spec.state"})
+		w.add(history.Decision{Kind: history.Resumed, Reason: reason, Message: message, At: paused.LastTransitionTime.Time, Field: "spec.state"}, stamp(paused.LastTransitionTime.Time))
 	case s.State == v1alpha1.AutoAssignmentRunning && before == v1alpha1.AutoAssignmentStopped:
-		w.add(decision{name: "resumed", reason: reason, message: message, id: since})
+		w.add(history.Decision{Kind: history.Resumed, Reason: reason, Message: message}, since)
 	case s.State == v1alpha1.AutoAssignmentStopped:
-		w.add(decision{name: "stopped", reason: reason, message: message, warning: true, id: reason + ":" + since})
+		w.add(history.Decision{Kind: history.Stopped, Reason: reason, Message: message, Warning: true}, reason, since)
 	}
 	w.stalled(s.Conditions, s.State == v1alpha1.AutoAssignmentStopped)
 }

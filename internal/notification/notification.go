@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/history"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
@@ -159,16 +160,16 @@ func Observe(mark Mark, o metav1.Object, now time.Time) ([]Event, Mark) {
 	return w.events, w.mark
 }
 
-// decisionDeleted is the decision of the event of a deletion.
-const decisionDeleted = "deleted"
+// kindDeleted is the kind of the decision to delete an object.
+const kindDeleted = "Deleted"
 
 // IsDeletion reports whether an event is that of a deletion.
-func (e *Event) IsDeletion() bool { return e.Data.Decision == decisionDeleted }
+func (e *Event) IsDeletion() bool { return e.Data.Decision == strings.ToLower(kindDeleted) }
 
 // Deleted returns the event of the deletion of an object.
 func Deleted(kind, namespace, name string, identity types.UID, now time.Time) Event {
 	w := &observer{now: now, data: Data{Kind: kind, Namespace: namespace, Name: name, UID: identity, State: "Deleted"}}
-	w.add(decision{name: decisionDeleted, reason: "Deleted", message: fmt.Sprintf("%s %s was deleted", kind, name)})
+	w.add(history.Decision{Kind: kindDeleted, Reason: kindDeleted, Message: fmt.Sprintf("%s %s was deleted", kind, name)})
 	return w.events[0]
 }
 
@@ -196,21 +197,6 @@ type observer struct {
 	events []Event
 }
 
-// decision is one decision, with the facts that differ from those of the object.
-type decision struct {
-	name, reason, message string
-	warning               bool
-	// at is the time of the decision, or zero if the status does not have it.
-	at time.Time
-	// id distinguishes the decision from others of the same name about the same object.
-	id string
-	// field of the spec that caused the decision.
-	field        string
-	group        *v1alpha1.GroupStatus
-	cancellation v1alpha1.Cancellation
-	actions      *v1alpha1.InvalidatedActions
-}
-
 // maxMessage is the maximum length of a message in bytes. It limits the size of an event.
 const maxMessage = 1024
 
@@ -222,25 +208,27 @@ func clean(message string) string {
 	return message
 }
 
-func (w *observer) add(d decision) {
-	e := Event{ID: string(w.data.UID) + ":" + d.name, Time: d.at.UTC(), Data: w.data, Field: d.field, After: w.mark, isTimeStored: !d.at.IsZero()}
-	if d.group != nil {
-		e.ID += ":" + d.group.Name
-		counts := d.group.Counts
-		e.Data.Group, e.Data.Targets = d.group.Name, &counts
-	}
-	if d.id != "" {
-		e.ID += ":" + d.id
-	}
+// add adds the event of a decision, and returns it. The id distinguishes the decision from others
+// of the same kind about the same object.
+func (w *observer) add(d history.Decision, id ...string) *Event {
+	name := strings.ToLower(d.Kind)
+	e := Event{ID: strings.Join(append([]string{string(w.data.UID), name}, id...), ":"), Time: d.At.UTC(), Data: w.data, Field: d.Field, After: w.mark, isTimeStored: !d.At.IsZero()}
 	if !e.isTimeStored {
 		e.Time = w.now.UTC()
 	}
-	e.Data.Decision, e.Data.Severity, e.Data.Reason, e.Data.Message = d.name, "Normal", d.reason, clean(d.message)
-	if d.warning {
+	e.Data.Decision, e.Data.Severity, e.Data.Reason, e.Data.Message, e.Data.Cancellation = name, "Normal", d.Reason, clean(d.Message), d.Cancellation
+	if d.Warning {
 		e.Data.Severity = "Warning"
 	}
-	e.Data.Cancellation, e.Data.Actions = d.cancellation, d.actions
 	w.events = append(w.events, e)
+	return &w.events[len(w.events)-1]
+}
+
+// addGroup adds the event of a decision about a group.
+func (w *observer) addGroup(g *v1alpha1.GroupStatus, d history.Decision, id ...string) {
+	counts := g.Counts
+	e := w.add(d, append([]string{g.Name}, id...)...)
+	e.Data.Group, e.Data.Targets = g.Name, &counts
 }
 
 // stalled adds an event when the object needs an action of a person, once per reason, and
@@ -251,7 +239,7 @@ func (w *observer) stalled(conditions []metav1.Condition, repeated bool) {
 	switch {
 	case isStalled && !repeated && c.Reason != w.mark.Stalled:
 		w.mark.Stalled = c.Reason
-		w.add(decision{name: "stalled", reason: c.Reason, message: c.Message, warning: true, id: fmt.Sprintf("%s:%s:%d", c.Reason, stamp(c.LastTransitionTime.Time), c.ObservedGeneration)})
+		w.add(history.Decision{Kind: "Stalled", Reason: c.Reason, Message: c.Message, Warning: true}, c.Reason, stamp(c.LastTransitionTime.Time), fmt.Sprint(c.ObservedGeneration))
 	case isStalled && repeated:
 		w.mark.Stalled = ""
 	case !isStalled && w.mark.Stalled != "":
@@ -259,12 +247,12 @@ func (w *observer) stalled(conditions []metav1.Condition, repeated bool) {
 		if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
 			reason, message = ready.Reason, ready.Message
 		}
-		id := w.mark.Stalled
+		id := []string{w.mark.Stalled}
 		if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
-			id += ":" + stamp(ready.LastTransitionTime.Time)
+			id = append(id, stamp(ready.LastTransitionTime.Time))
 		}
 		w.mark.Stalled = ""
-		w.add(decision{name: "recovered", reason: reason, message: message, id: id})
+		w.add(history.Decision{Kind: "Recovered", Reason: reason, Message: message}, id...)
 	}
 }
 

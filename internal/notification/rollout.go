@@ -4,7 +4,6 @@
 package notification
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
-	"github.com/goshawk-dev/goshawk/internal/text"
+	"github.com/goshawk-dev/goshawk/internal/history"
 )
 
 // rollout derives the events of a rollout, in the order in which a rollout goes through its states.
@@ -60,13 +59,12 @@ func (w *observer) planned(r *v1alpha1.Rollout) {
 		plan += ":" + stamp(s.Plan.CreatedAt.Time)
 	}
 	if w.mark.Plan != plan {
-		before := w.mark.Plan
-		w.mark.Plan, w.mark.Groups = plan, int(s.Plan.Groups)
-		reason, message := "Planned", fmt.Sprintf("planned %s in %s, plan %s", text.Count(s.Plan.Targets, "target"), text.Count(s.Plan.Groups, "group"), s.Plan.Hash)
-		if before != "" {
-			reason, message = "PlanChanged", message+"; an approval of the plan before is no longer valid"
+		made := *history.OfPlan(s)
+		if w.mark.Plan != "" {
+			made.Reason, made.Message = "PlanChanged", made.Message+"; an approval of the plan before is no longer valid"
 		}
-		w.add(decision{name: "planned", reason: reason, message: message, id: plan, at: timeOf(s.Plan.CreatedAt)})
+		w.mark.Plan, w.mark.Groups = plan, int(s.Plan.Groups)
+		w.add(made, plan)
 	}
 	if s.State == v1alpha1.RolloutWaitingForApproval && w.mark.Awaited != plan {
 		w.mark.Awaited = plan
@@ -74,12 +72,12 @@ func (w *observer) planned(r *v1alpha1.Rollout) {
 		if s.WaitingFor != nil {
 			message = s.WaitingFor.Message
 		}
-		w.add(decision{name: "approvalawaited", reason: v1alpha1.ReasonAwaitingApproval, message: message, id: plan})
+		w.add(history.Decision{Kind: "ApprovalAwaited", Reason: v1alpha1.ReasonAwaitingApproval, Message: message}, plan)
 	}
 	isApproved := r.Spec.Approval != nil && r.Spec.Approval.PlanHash == s.Plan.Hash && s.State != "" && s.State != v1alpha1.RolloutCreating && s.State != v1alpha1.RolloutWaitingForApproval
 	if isApproved && w.mark.Approved != plan {
 		w.mark.Approved = plan
-		w.add(decision{name: "approved", reason: "Approved", message: "spec.approval approves plan " + s.Plan.Hash, id: plan, field: "spec.approval"})
+		w.add(history.Decision{Kind: "Approved", Reason: "Approved", Message: "spec.approval approves plan " + s.Plan.Hash, Field: "spec.approval"}, plan)
 	}
 }
 
@@ -88,19 +86,18 @@ func isInvalidated(conditions []metav1.Condition) bool {
 }
 
 func (w *observer) rolloutInvalidated(s *v1alpha1.RolloutStatus) {
-	c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionInvalidated)
-	if c == nil || c.Status != metav1.ConditionTrue || w.mark.Invalidated != "" {
+	d := history.OfInvalidation(s)
+	if d == nil || w.mark.Invalidated != "" {
 		return
 	}
-	at := c.LastTransitionTime.Time
-	w.mark.Invalidated = stamp(at)
-	w.add(decision{name: "invalidated", reason: c.Reason, message: c.Message, warning: true, at: at, id: stamp(at)})
+	w.mark.Invalidated = stamp(d.At)
+	w.add(*d, stamp(d.At))
 }
 
 func (w *observer) started(s *v1alpha1.RolloutStatus) {
-	if at := micros(s.StartedAt); at != 0 && w.mark.Started != at {
-		w.mark.Started = at
-		w.add(decision{name: "started", reason: "Started", message: "the rollout started", at: s.StartedAt.Time, id: fmt.Sprint(at)})
+	if d := history.OfStart(s); d != nil && w.mark.Started != d.At.UnixMicro() {
+		w.mark.Started = d.At.UnixMicro()
+		w.add(*d, stamp(d.At))
 	}
 }
 
@@ -115,18 +112,17 @@ type request struct {
 func (w *observer) resumed(s *v1alpha1.RolloutStatus) []request {
 	was, bySpec := w.mark.Paused, w.mark.BySpec
 	isOver := was != 0 && was != micros(s.PausedAt)
-	if h := s.Handled; h != nil && h.ResumedAt != nil && w.mark.Resumed != micros(h.ResumedAt) {
-		return []request{{h.ResumedAt.Time, func() {
-			w.mark.Resumed = micros(h.ResumedAt)
+	if d := history.OfResume(s); d != nil && w.mark.Resumed != d.Requested.UnixMicro() {
+		return []request{{d.Time(), func() {
+			w.mark.Resumed = d.Requested.UnixMicro()
 			w.unpause(isOver)
-			w.add(decision{name: "resumed", reason: "Resumed", field: "spec.resumedAt", id: stamp(h.ResumedAt.Time),
-				message: fmt.Sprintf("spec.resumedAt %s lifted the pause; only later failures count from now on", h.ResumedAt.UTC().Format(time.RFC3339))})
+			w.add(*d, stamp(d.Requested))
 		}}}
 	}
 	if isOver && bySpec && !isStopped(s) {
 		return []request{{time.UnixMicro(was), func() {
 			w.unpause(true)
-			w.add(decision{name: "resumed", reason: "Resumed", field: "spec.state", id: fmt.Sprint(was), message: "spec.state is Running again"})
+			w.add(history.Decision{Kind: history.Resumed, Reason: history.Resumed, Field: "spec.state", Message: "spec.state is Running again"}, fmt.Sprint(was))
 		}}}
 	}
 	w.unpause(isOver)
@@ -140,50 +136,33 @@ func (w *observer) unpause(isOver bool) {
 }
 
 func (w *observer) paused(s *v1alpha1.RolloutStatus) {
-	at := micros(s.PausedAt)
-	if s.PauseReason == "" || at == 0 || w.mark.Paused == at {
+	d := history.OfPause(s)
+	if d == nil || d.At.IsZero() || w.mark.Paused == d.At.UnixMicro() {
 		return
 	}
-	w.mark.Paused, w.mark.BySpec = at, s.PauseReason == v1alpha1.PauseBySpec
-	d := decision{name: "paused", reason: string(s.PauseReason), message: s.PauseMessage, at: s.PausedAt.Time, id: fmt.Sprint(at)}
-	switch s.PauseReason {
-	case v1alpha1.PauseBySpec:
-		d.field = "spec.state"
-	case v1alpha1.PauseBySuccessAction:
-	default:
-		d.warning = true
-	}
-	w.add(d)
+	w.mark.Paused, w.mark.BySpec = d.At.UnixMicro(), s.PauseReason == v1alpha1.PauseBySpec
+	w.add(*d, stamp(d.At))
 }
 
-// requests returns spec.advance and spec.retry, if they were carried out.
+// requests returns spec.advance and spec.retry, if they were handled.
 func (w *observer) requests(r *v1alpha1.Rollout) (all []request) {
-	h := r.Status.Handled
-	if h == nil {
-		return nil
-	}
-	if at := micros(h.AdvanceAt); at != 0 && w.mark.Advanced != at {
-		message := "spec.advance opened groups even if their conditions were not met"
-		if a := r.Spec.Advance; a != nil && micros(&metav1.MicroTime{Time: a.At.Time}) == at {
-			message = fmt.Sprintf("spec.advance opens the groups up to %s even if their conditions are not met", a.To)
-		}
-		all = append(all, request{h.AdvanceAt.Time, func() {
-			w.mark.Advanced = at
-			w.add(decision{name: "advanced", reason: "Advanced", message: message, id: fmt.Sprint(at), field: "spec.advance"})
+	if d := history.OfAdvance(r); d != nil && w.mark.Advanced != d.Requested.UnixMicro() {
+		all = append(all, request{d.Time(), func() {
+			w.mark.Advanced = d.Requested.UnixMicro()
+			w.add(*d, stamp(d.Requested))
 		}})
 	}
-	switch retried, asked := micros(h.RetriedAt), micros(h.RetryAt); {
-	case retried != 0 && w.mark.Retried != retried:
-		all = append(all, request{h.RetriedAt.Time, func() {
-			w.mark.Retried, w.mark.Retry = retried, asked
-			w.add(decision{name: "retried", reason: "Retried", at: h.RetriedAt.Time, id: fmt.Sprint(retried), field: "spec.retry",
-				message: fmt.Sprintf("spec.retry of %s was carried out: targets that failed before are tried again", h.RetryAt.UTC().Format(time.RFC3339))})
+	retried, refused := history.OfRetry(&r.Status), history.OfRefusedRetry(&r.Status)
+	switch {
+	case retried != nil && w.mark.Retried != retried.At.UnixMicro():
+		all = append(all, request{retried.Time(), func() {
+			w.mark.Retried, w.mark.Retry = retried.At.UnixMicro(), micros(r.Status.Handled.RetryAt)
+			w.add(*retried, stamp(retried.At))
 		}})
-	case asked != 0 && w.mark.Retry != asked:
-		all = append(all, request{h.RetryAt.Time, func() {
-			w.mark.Retry = asked
-			w.add(decision{name: "retryrefused", reason: "RetryRefused", warning: true, id: fmt.Sprint(asked), field: "spec.retry",
-				message: "spec.retry is refused: a stopped rollout is final; create another Rollout"})
+	case refused != nil && w.mark.Retry != refused.Requested.UnixMicro():
+		all = append(all, request{refused.Time(), func() {
+			w.mark.Retry = refused.Requested.UnixMicro()
+			w.add(*refused, stamp(refused.Requested))
 		}})
 	}
 	return all
@@ -206,15 +185,14 @@ func (w *observer) groups(s *v1alpha1.RolloutStatus, requests []request) {
 		}
 		if i >= known {
 			w.mark.Groups = i + 1
-			w.add(decision{name: "groupadded", reason: "GroupAdded", group: g, message: fmt.Sprintf("group %s takes targets that appear later", g.Name)})
+			w.addGroup(g, history.Decision{Kind: "GroupAdded", Reason: "GroupAdded", Message: fmt.Sprintf("group %s takes targets that appear later", g.Name)})
 		}
 		if g.OpenedAt == nil {
 			continue
 		}
 		if isNew {
 			w.mark.Opened = i + 1
-			w.add(decision{name: "groupopened", reason: "GroupOpened", group: g, at: g.OpenedAt.Time, id: stamp(g.OpenedAt.Time),
-				message: fmt.Sprintf("group %s opened: %s", g.Name, text.Count(existing(g.Counts), "target"))})
+			w.addGroup(g, *history.OfGroup(g), stamp(g.OpenedAt.Time))
 		}
 		w.ended(s, i)
 	}
@@ -234,9 +212,9 @@ func (w *observer) ended(s *v1alpha1.RolloutStatus, i int) {
 	w.mark.Finished, w.mark.Failed = w.mark.Finished.with(i, g.State == v1alpha1.GroupFinished), w.mark.Failed.with(i, g.State == v1alpha1.GroupError)
 	switch {
 	case g.State == v1alpha1.GroupError && !isFailed:
-		w.add(decision{name: "groupfailed", reason: "GroupFailed", group: g, warning: true, id: again, message: fmt.Sprintf("group %s is in Error: %s", g.Name, results(g.Counts))})
+		w.addGroup(g, history.Decision{Kind: "GroupFailed", Reason: "GroupFailed", Warning: true, Message: fmt.Sprintf("group %s is in Error: %s", g.Name, results(g.Counts))}, again)
 	case g.State == v1alpha1.GroupFinished && !isFinished && !isStopped(s):
-		w.add(decision{name: "groupfinished", reason: "GroupFinished", group: g, id: again, message: fmt.Sprintf("group %s finished: %s", g.Name, results(g.Counts))})
+		w.addGroup(g, history.Decision{Kind: "GroupFinished", Reason: "GroupFinished", Message: fmt.Sprintf("group %s finished: %s", g.Name, results(g.Counts))}, again)
 	}
 }
 
@@ -246,10 +224,8 @@ func isStopped(s *v1alpha1.RolloutStatus) bool {
 	return s.State == v1alpha1.RolloutStopping || s.State == v1alpha1.RolloutStopped
 }
 
-func existing(c v1alpha1.Counts) int32 { return c.Targets - c.Removed }
-
 func results(c v1alpha1.Counts) string {
-	return fmt.Sprintf("%d of %d succeeded, %d failed, %d canceled, %d skipped", c.Succeeded, existing(c), c.Failed, c.Canceled, c.Skipped)
+	return fmt.Sprintf("%d of %d succeeded, %d failed, %d canceled, %d skipped", c.Succeeded, c.Existing(), c.Failed, c.Canceled, c.Skipped)
 }
 
 // stoppedBySet is the mark of a stop by the invalidation of the set.
@@ -257,48 +233,39 @@ const stoppedBySet = "set"
 
 // end derives the events of a stop and of the end.
 func (w *observer) end(r *v1alpha1.Rollout) {
-	s := &r.Status
-	field, stop, applied := "", stoppedBySet, v1alpha1.Cancellation("")
-	if s.Stop != nil {
-		field, stop, applied = "spec.state", stamp(s.Stop.ObservedAt.Time)+":"+string(s.Stop.Cancellation), s.Stop.Cancellation
-	}
-	if isStopped(s) && w.mark.Stopping != stop {
-		isRaised := w.mark.Stopping != "" && w.mark.Stopping != stoppedBySet && s.Stop != nil
-		w.mark.Stopping = stop
-		switch {
-		case isRaised:
-			w.add(decision{name: "stopping", reason: "CancellationRaised", warning: true, id: stop, field: "spec.stopCancellation", cancellation: applied,
-				message: fmt.Sprintf("spec.stopCancellation was raised to %s for devices that have started", applied)})
-		case s.State == v1alpha1.RolloutStopping:
-			d := decision{name: "stopping", reason: v1alpha1.ReasonStopping, warning: true, id: stop, field: field, cancellation: applied, message: "the rollout is being stopped"}
-			if s.Stop != nil {
-				d.at = s.Stop.ObservedAt.Time
-			}
-			if s.WaitingFor != nil {
-				d.message = s.WaitingFor.Message
-			}
-			w.add(d)
-		}
-	}
-	end := micros(s.FinishedAt)
-	if end == 0 || w.mark.Ended == end {
+	w.stopping(&r.Status)
+	d := history.OfEnd(&r.Status)
+	if d == nil || w.mark.Ended == d.At.UnixMicro() {
 		return
 	}
-	d := decision{at: s.FinishedAt.Time, id: fmt.Sprint(end), reason: string(s.State), message: string(s.State)}
-	c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionSucceeded)
-	if c != nil {
-		d.reason, d.message, d.warning = cmp.Or(c.Reason, d.reason), cmp.Or(c.Message, d.message), c.Status == metav1.ConditionFalse
+	w.mark.Ended = d.At.UnixMicro()
+	w.add(*d, stamp(d.At))
+}
+
+// stopping derives the event of a stop that is not complete, or whose cancellation was raised.
+func (w *observer) stopping(s *v1alpha1.RolloutStatus) {
+	d, stop := history.OfStop(s), stoppedBySet
+	if d != nil {
+		stop = stamp(d.At) + ":" + string(d.Cancellation)
 	}
-	switch s.State {
-	case v1alpha1.RolloutFinished:
-		d.name = "finished"
-	case v1alpha1.RolloutStopped:
-		d.name, d.field, d.cancellation = "stopped", field, applied
-	default:
+	if !isStopped(s) || w.mark.Stopping == stop {
 		return
 	}
-	w.mark.Ended = end
-	w.add(d)
+	isRaised := w.mark.Stopping != "" && w.mark.Stopping != stoppedBySet && d != nil
+	w.mark.Stopping = stop
+	switch {
+	case isRaised:
+		d.At, d.Reason, d.Field = time.Time{}, "CancellationRaised", "spec.stopCancellation"
+		d.Message = fmt.Sprintf("spec.stopCancellation was raised to %s for devices that have started", d.Cancellation)
+	case s.State != v1alpha1.RolloutStopping:
+		return
+	case d == nil:
+		d = &history.Decision{Kind: history.Stopping, Reason: history.Stopping, Warning: true, Message: "the rollout is being stopped"}
+	}
+	if !isRaised && s.WaitingFor != nil {
+		d.Message = s.WaitingFor.Message
+	}
+	w.add(*d, stop)
 }
 
 func micros(t *metav1.MicroTime) int64 {
@@ -306,11 +273,4 @@ func micros(t *metav1.MicroTime) int64 {
 		return 0
 	}
 	return t.UnixMicro()
-}
-
-func timeOf(t *metav1.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.Time
 }
