@@ -5,8 +5,12 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 func TestWrongCommandLinesSayWhereTheHelpIs(t *testing.T) {
@@ -60,4 +64,27 @@ func TestVersionForPrograms(t *testing.T) {
 
 func TestHelpHasExamples(t *testing.T) {
 	golden(t, "version/help.txt", newWorld(t).run("version", "--help").out)
+}
+
+func TestMissingRightsNameTheRole(t *testing.T) {
+	targets, rights := "targets", "docs/rights.md lists the rights of each role; `kubectl auth whoami` prints the user"
+	tests := map[string]struct {
+		resource schema.GroupResource
+		verb     string
+		want     string
+	}{
+		"to list targets":     {schema.GroupResource{Group: "goshawk.dev", Resource: targets}, "list", "the ClusterRole goshawk-viewer gives this right; " + rights},
+		"to watch targets":    {schema.GroupResource{Group: "goshawk.dev", Resource: targets}, "watch", "the ClusterRole goshawk-viewer gives this right; " + rights},
+		"to change targets":   {schema.GroupResource{Group: "goshawk.dev", Resource: targets}, "patch", rights},
+		"to archive a report": {schema.GroupResource{Resource: "configmaps"}, "create", "the ClusterRole goshawk-reporter gives the right to archive reports and to read them; " + rights},
+		"to list events":      {schema.GroupResource{Resource: "events"}, "list", rights},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := apierrors.NewForbidden(tc.resource, "", fmt.Errorf("User %q cannot %s resource %q", "vera", tc.verb, tc.resource.Resource))
+			if _, fix, _ := strings.Cut(withFix(err).Error(), "\n"); fix != tc.want {
+				t.Errorf("%q, want %q", fix, tc.want)
+			}
+		})
+	}
 }

@@ -8,8 +8,10 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/explain"
 )
 
@@ -22,7 +24,9 @@ func (w *world) complete(words ...string) string {
 }
 
 func TestCompletion(t *testing.T) {
-	w := newWorld(t, append(fleetOf(), objects.Rollout("hotfix", "x"), objects.DistributionSet("firmware-2-0"))...)
+	hotfix := objects.Rollout("hotfix", "x")
+	hotfix.Status.Failures = []v1alpha1.FailureCount{{StatusCode: "110", Count: 2}, {Message: "no space", Count: 1}}
+	w := newWorld(t, append(fleetOf(), hotfix, objects.DistributionSet("firmware-2-0"))...)
 	tests := map[string]struct {
 		words []string
 		want  string
@@ -34,6 +38,9 @@ func TestCompletion(t *testing.T) {
 		"no third target":                    {[]string{"compare", "gateway-failed", "gateway-done", ""}, ""},
 		"the value of --rollout":             {[]string{"targets", "--rollout", ""}, "firmware-2-1 hotfix"},
 		"the groups of that rollout":         {[]string{"targets", "--rollout", "firmware-2-1", "--group", ""}, "canary rest"},
+		"a group to advance to":              {[]string{"advance", "firmware-2-1", "--to", "r"}, "rest"},
+		"a code to retry":                    {[]string{"retry", "hotfix", "--code", ""}, "110"},
+		"a group without a rollout":          {[]string{"advance", "--to", ""}, ""},
 		"a bucket":                           {[]string{"targets", "--bucket", ""}, strings.Join(explain.Buckets, " ")},
 		"a set":                              {[]string{"targets", "--set", ""}, "firmware-2-0 firmware-2-1"},
 		"a format":                           {[]string{"targets", "-o", ""}, "text json yaml name"},
@@ -92,7 +99,22 @@ func TestEveryCommandHasExamples(t *testing.T) {
 		}
 	}
 	check(root)
+	checkFlags(t, root)
 	if got := newWorld(t).run("--help"); !strings.Contains(got.out, "Other commands:") || got.code != 0 {
 		t.Errorf("code %d, %s", got.code, got.out)
+	}
+}
+
+// checkFlags checks that the help of a flag shows one word as its value. Of a text in backquotes
+// pflag makes the name of the value.
+func checkFlags(t *testing.T, c *cobra.Command) {
+	t.Helper()
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if name, _ := pflag.UnquoteUsage(f); strings.Contains(name, " ") {
+			t.Errorf("%s: the help shows --%s %s", c.CommandPath(), f.Name, name)
+		}
+	})
+	for _, child := range c.Commands() {
+		checkFlags(t, child)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -89,7 +91,7 @@ func withFix(err error) error {
 	case meta.IsNoMatchError(err):
 		return fixed{err, fmt.Sprintf("the cluster does not serve %s: install Goshawk in it, or choose another cluster with --context", v1alpha1.GroupVersion)}
 	case apierrors.IsForbidden(err):
-		return fixed{err, "docs/rights.md lists the rights of each role; `kubectl auth whoami` prints the user"}
+		return fixed{err, roleFor(err) + "docs/rights.md lists the rights of each role; `kubectl auth whoami` prints the user"}
 	case apierrors.IsUnauthorized(err):
 		return fixed{err, "the cluster does not accept the credentials of the kubeconfig: log in again, or choose another user with --context"}
 	case errors.Is(err, context.DeadlineExceeded), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err):
@@ -99,4 +101,22 @@ func withFix(err error) error {
 	default:
 		return err
 	}
+}
+
+// roleFor returns which role gives the right that was missing, as the start of a sentence, if it is
+// a right to read objects of Goshawk, or to archive reports.
+func roleFor(err error) string {
+	status := apierrors.APIStatus(nil)
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return ""
+	}
+	details := status.Status().Details
+	isRead := slices.ContainsFunc([]string{"get", "list", "watch"}, func(verb string) bool { return strings.Contains(err.Error(), "cannot "+verb+" resource") })
+	switch {
+	case details.Group == v1alpha1.GroupVersion.Group && isRead:
+		return "the ClusterRole goshawk-viewer gives this right; "
+	case details.Group == "" && details.Kind == "configmaps":
+		return "the ClusterRole goshawk-reporter gives the right to archive reports and to read them; "
+	}
+	return ""
 }

@@ -174,7 +174,7 @@ func newLintCommand(o *Options) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	manifests.add(c)
-	c.Flags().StringVar(&world.targets, "targets", "", "file that `kubectl goshawk export` has written, to compare with")
+	c.Flags().StringVar(&world.targets, "targets", "", "file of kubectl goshawk export, to compare with")
 	c.Flags().BoolVar(&cluster, "cluster", false, "compare with the objects of the cluster")
 	c.Flags().BoolVar(&strict, "strict", false, "warnings are errors")
 	f := addFormat(c, Text, JSON, YAML, GitHub)

@@ -207,7 +207,7 @@ type worldFlags struct {
 }
 
 func (w *worldFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&w.targets, "targets", "", "file that `kubectl goshawk export` has written; without it, the cluster is read")
+	c.Flags().StringVar(&w.targets, "targets", "", "file of kubectl goshawk export; without it, the cluster is read")
 	c.Flags().BoolVar(&w.requireApproval, "require-approval", false, "every rollout needs an approval, as with this flag of the manager")
 	_ = c.MarkFlagFilename("targets")
 }

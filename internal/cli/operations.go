@@ -166,6 +166,7 @@ succeeded: spec.advance. It ends no pause.`,
   kubectl goshawk advance firmware-2-1 --to rest --patch`,
 	}
 	to := c.Flags().String("to", "", "name of the last group to open (default: the next one)")
+	o.completeOf(c, "to", groupNames)
 	return o.rolloutOperation(c, func() operation.Request { return operation.Request{Verb: operation.VerbAdvance, To: *to} })
 }
 
@@ -185,6 +186,7 @@ of them. A finished rollout is running again.`,
   kubectl goshawk retry firmware-2-1 --message 'no space left on <path>' --apply`,
 	}
 	codes := c.Flags().StringSlice("code", nil, "only failures with this code; may be repeated")
+	o.completeOf(c, "code", failureCodes)
 	messages := c.Flags().StringArray("message", nil, "only failures without a code and with this message; may be repeated")
 	return o.rolloutOperation(c, func() operation.Request {
 		return operation.Request{Verb: operation.VerbRetry, Codes: *codes, Messages: *messages}

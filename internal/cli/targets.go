@@ -97,16 +97,8 @@ fleets. With --rollout, the names of all members are read first.`,
 }
 
 // completeGroup completes the groups of --rollout.
-func (s *targetsCommand) completeGroup(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	r := &v1alpha1.Rollout{}
-	if s.rollout == "" || s.get(c.Context(), r, s.rollout) != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for i := range r.Status.Groups {
-		names = append(names, r.Status.Groups[i].Name)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+func (s *targetsCommand) completeGroup(c *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return s.valuesStarting(c.Context(), s.rollout, typed, groupNames), cobra.ShellCompDirectiveNoFileComp
 }
 
 // check returns an error if the flags are wrong or contradict each other.
