@@ -32,6 +32,7 @@ func TestWrongCommandLinesSayWhereTheHelpIs(t *testing.T) {
 		"a name of another kind":  {[]string{"status", "target/gw-01"}, "error: \"target/gw-01\" cannot be the name of a Rollout: it may not contain '/'\n`kubectl get rollouts.goshawk.dev -n fleet` lists the names\n"},
 		"a name with an escape":   {[]string{"pause", "a%2f"}, "error: \"a%2f\" cannot be the name of a Rollout: it may not contain '%'\n`kubectl get rollouts.goshawk.dev -n fleet` lists the names\n"},
 		"a name that is a folder": {[]string{"targets", "--rollout", ".."}, "error: \"..\" cannot be the name of a Rollout: it may not be '..'\n`kubectl get rollouts.goshawk.dev -n fleet` lists the names\n"},
+		"an unknown role":         {[]string{"lint", "-f", "deploy", "--role", "goshawk-owner"}, "error: --role is \"goshawk-owner\"; it must be one of goshawk-access-admin, goshawk-approver, goshawk-editor, goshawk-reporter, goshawk-stopper, goshawk-viewer\nsee `kubectl goshawk lint --help`\n"},
 		"an argument too many":    {[]string{"version", "one"}, "error: too many or too few arguments: kubectl goshawk version [flags]\nsee `kubectl goshawk version --help`\n"},
 	}
 	for name, tc := range tests {

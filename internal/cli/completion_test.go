@@ -43,6 +43,7 @@ func TestCompletion(t *testing.T) {
 		"a group without a rollout":          {[]string{"advance", "--to", ""}, ""},
 		"a bucket":                           {[]string{"targets", "--bucket", ""}, strings.Join(explain.Buckets, " ")},
 		"a set":                              {[]string{"targets", "--set", ""}, "firmware-2-0 firmware-2-1"},
+		"a role":                             {[]string{"lint", "--role", "goshawk-e"}, "goshawk-access-admin goshawk-approver goshawk-editor goshawk-reporter goshawk-stopper goshawk-viewer"},
 		"a format":                           {[]string{"targets", "-o", ""}, "text json yaml name"},
 		"a value of --wait":                  {[]string{"status", "--wait="}, "person end"},
 		"a shell":                            {[]string{"completion", "f"}, "fish"},

@@ -28,6 +28,9 @@ const GitHub = "github"
 const (
 	severityError   = "error"
 	severityWarning = "warning"
+	// severityNotice is for what depends on the account that applies the manifests. It is also the
+	// word of GitHub for it.
+	severityNotice = "notice"
 )
 
 // finding is one problem of a manifest.
@@ -143,6 +146,7 @@ type lintResult struct {
 	Objects  int       `json:"objects"`
 	Errors   int       `json:"errors"`
 	Warnings int       `json:"warnings"`
+	Notices  int       `json:"notices"`
 	Findings []finding `json:"findings"`
 }
 
@@ -150,6 +154,7 @@ func newLintCommand(o *Options) *cobra.Command {
 	var manifests manifestFlags
 	var world worldFlags
 	var cluster, strict bool
+	var roles []string
 	c := &cobra.Command{
 		Use:   "lint -f DIR|FILE|-",
 		Short: "Check manifests without a cluster",
@@ -159,6 +164,9 @@ func newLintCommand(o *Options) *cobra.Command {
 			"that never opens, and ${, which Flux replaces.\n\n" +
 			"With --targets or --cluster the manifests are compared with the objects that exist: a frozen field\n" +
 			"that was changed is found, and so is everything that `kubectl goshawk plan` warns about.\n\n" +
+			"A field that needs a further right, such as an approval, is a notice with the right and the role,\n" +
+			"because it depends on the account that applies the manifests. With --role it is an error if the\n" +
+			"ClusterRoles of that account do not give the right.\n\n" +
 			"Exit code 1: there is an error, or with --strict a warning.",
 		Example: `  # Check all manifests of a repository
   kubectl goshawk lint -f deploy/
@@ -170,15 +178,24 @@ func newLintCommand(o *Options) *cobra.Command {
   kubectl goshawk lint -k deploy/production
 
   # Compare with an export, so that frozen fields and empty selections are found
-  kubectl goshawk lint -f deploy/ --targets fleet.json.gz --strict`,
+  kubectl goshawk lint -f deploy/ --targets fleet.json.gz --strict
+
+  # May the GitOps tool apply this, with the role of its account?
+  kubectl goshawk lint -f deploy/ --targets fleet.json.gz --role goshawk-editor`,
 		Args: cobra.NoArgs,
 	}
 	manifests.add(c)
 	c.Flags().StringVar(&world.targets, "targets", "", "file of kubectl goshawk export, to compare with")
 	c.Flags().BoolVar(&cluster, "cluster", false, "compare with the objects of the cluster")
 	c.Flags().BoolVar(&strict, "strict", false, "warnings are errors")
+	c.Flags().StringSliceVar(&roles, "role", nil, "ClusterRole of the account that applies the manifests, such as goshawk-editor; may be repeated")
+	_ = c.RegisterFlagCompletionFunc("role", completeRoles)
 	f := addFormat(c, Text, JSON, YAML, GitHub)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		by, err := newApplier(roles)
+		if err != nil {
+			return usageError(c, err)
+		}
 		documents, err := manifests.read(c, o)
 		if err != nil {
 			return asUnchecked(err)
@@ -189,16 +206,22 @@ func newLintCommand(o *Options) *cobra.Command {
 				return asUnchecked(err)
 			}
 		}
-		findings, err := o.lint(c.Context(), documents, present)
+		findings, err := o.lint(c.Context(), documents, present, by)
 		if err != nil {
 			return asUnchecked(err)
 		}
+		if len(documents) == 0 {
+			findings = []finding{manifests.areEmpty()}
+		}
 		result := lintResult{Objects: len(documents), Findings: findings}
 		for i := range findings {
-			if findings[i].Severity == severityError {
+			switch findings[i].Severity {
+			case severityError:
 				result.Errors++
-			} else {
+			case severityWarning:
 				result.Warnings++
+			default:
+				result.Notices++
 			}
 		}
 		if err := o.print(f, result, func() string { return lintText(&result, f.value) }); err != nil {
@@ -210,6 +233,18 @@ func newLintCommand(o *Options) *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// areEmpty returns the warning that nothing was checked.
+func (m *manifestFlags) areEmpty() finding {
+	paths := slices.Clone(m.files)
+	if m.kustomize != "" {
+		paths = append(paths, m.kustomize)
+	}
+	return finding{
+		Severity: severityWarning, File: strings.Join(paths, ", "), Line: 1,
+		Message: fmt.Sprintf("no object of %s was found", v1alpha1.GroupVersion.Group), Fix: "check the path; of a directory the files .yaml, .yml and .json are read",
+	}
 }
 
 // asUnchecked gives an error the exit code 2, if it has none: nothing was checked or compared, and
@@ -231,13 +266,17 @@ func lintText(r *lintResult, format string) string {
 		}
 	}
 	if format != GitHub {
-		fmt.Fprintf(&out, "%s: %s, %s\n", text.Count(r.Objects, "object"), text.Count(r.Errors, "error"), text.Count(r.Warnings, "warning"))
+		fmt.Fprintf(&out, "%s: %s, %s", text.Count(r.Objects, "object"), text.Count(r.Errors, "error"), text.Count(r.Warnings, "warning"))
+		if r.Notices > 0 {
+			out.WriteString(", " + text.Count(r.Notices, "notice"))
+		}
+		out.WriteString("\n")
 	}
 	return out.String()
 }
 
 // lint returns the problems of the manifests, sorted by file and line.
-func (o *Options) lint(ctx context.Context, documents []manifest.Document, present func(string) ([]client.Object, error)) ([]finding, error) {
+func (o *Options) lint(ctx context.Context, documents []manifest.Document, present func(string) ([]client.Object, error), by *applier) ([]finding, error) {
 	namespace, err := o.Namespace()
 	if err != nil {
 		return nil, err
@@ -261,6 +300,11 @@ func (o *Options) lint(ctx context.Context, documents []manifest.Document, prese
 		}
 		l := newLinter(a, objects, present != nil)
 		findings = append(findings, l.findings(o)...)
+		needed, err := l.rights(ctx, by)
+		if err != nil {
+			return nil, err
+		}
+		findings = append(findings, needed...)
 		if present != nil || slices.ContainsFunc(a.objects, isTarget) {
 			planned, err := l.planned(o)
 			if err != nil {

@@ -26,6 +26,11 @@ func TestLint(t *testing.T) {
 		"wrongcluster.txt": {[]string{"-f", manifests + "wrong", "--cluster"}, 1},
 		"frozen.txt":       {[]string{"-f", manifests + "frozen", "--cluster"}, 1},
 		"kustomize.txt":    {[]string{"-k", manifests + "kustomize"}, 0},
+		"rights.txt":       {[]string{"-f", manifests + "rights"}, 0},
+		"rights.github":    {[]string{"-f", manifests + "rights", "-o", "github"}, 0},
+		"role.txt":         {[]string{"-f", manifests + "rights", "--cluster", "--role", "goshawk-editor"}, 1},
+		"roles.txt":        {[]string{"-f", manifests + "rights", "--cluster", "--role", "goshawk-approver,goshawk-stopper"}, 1},
+		"viewer.txt":       {[]string{"-f", manifests + "base", "--role", "goshawk-viewer"}, 1},
 		"help.txt":         {[]string{"--help"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -47,6 +52,20 @@ func TestLintNeedsNoCluster(t *testing.T) {
 	}
 	if got := w.run("lint", "-f", manifests+"base", "--cluster"); got.code != 2 || !strings.Contains(got.errOut, "no cluster") {
 		t.Errorf("with --cluster: exit code %d: %s", got.code, got.errOut)
+	}
+}
+
+func TestLintWarnsIfThereIsNothing(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "other.yaml"), []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := folder + ":1: warning: no object of goshawk.dev was found; check the path; of a directory the files .yaml, .yml and .json are read\n0 objects: 0 errors, 1 warning\n"
+	if got := newWorld(t).run("lint", "-f", folder); got.code != 0 || got.out != want {
+		t.Errorf("exit code %d, %q, want %q", got.code, got.out, want)
+	}
+	if got := newWorld(t).run("lint", "-f", folder, "--strict"); got.code != 1 {
+		t.Errorf("with --strict: exit code %d", got.code)
 	}
 }
 

@@ -286,6 +286,7 @@ func (f *fleet) change(t *testing.T, by string, writeFunc writeFunc, kind, perso
 	manifest := f.object(t, kind, name, orEmpty(edit.given), edit.when)
 	f.give(t, old, edit.status)
 	before := f.generation(t.Context(), t, old)
+	f.wantSameOffline(t, old, manifest, person, edit.refusal(person))
 	t.Run(by+" by "+person, func(t *testing.T) {
 		f.wantRefused(t, writeFunc(t, f.as(t, person), old, manifest), person, edit.refusal(person))
 		if changed := f.generation(t.Context(), t, old) != before; changed != (edit.refusal(person) == "") {
@@ -321,6 +322,7 @@ func TestRightsForCreations(t *testing.T) {
 					for _, person := range creators {
 						t.Run(by+" by "+person, func(t *testing.T) {
 							manifest := f.object(t, kind, newName(kind), orEmpty(edit.when))
+							f.wantSameOffline(t, nil, manifest, person, edit.refusal(person))
 							f.wantRefused(t, writeFunc(t, f.as(t, person), nil, manifest), person, edit.refusal(person))
 							err := f.admin.Get(t.Context(), client.ObjectKeyFromObject(manifest), manifest.DeepCopy())
 							if created := !apierrors.IsNotFound(err); created != (edit.refusal(person) == "") {
