@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -129,6 +130,38 @@ func TestClientCertificateReachesTheBackend(t *testing.T) {
 		b.mu.Unlock()
 		if response.StatusCode != http.StatusOK || response.Proto != "HTTP/1.1" || len(sent) != len(certificates) {
 			t.Errorf("%s: %s %s, %d certificates", what, response.Proto, response.Status, len(sent))
+		}
+	}
+}
+
+// A client that resumes a TLS session sends its certificate only in the first handshake. The
+// backend gets it for each connection, so it can refuse one that was revoked in between.
+func TestResumedSessionHasTheClientCertificate(t *testing.T) {
+	b := &openBackend{Backend: backend()}
+	address, roots := servedTLS(t, b)
+	name := filepath.Join(t.TempDir(), "client")
+	certificate(t, name)
+	pair, err := tls.LoadX509KeyPair(name+".crt", name+".key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
+		config := &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, ClientSessionCache: tls.NewLRUClientSessionCache(1), MaxVersion: version}
+		for _, isResumed := range []bool{false, true} {
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+			response, err := client.Get("https://" + address + root)
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+			b.mu.Lock()
+			sent := b.sent.Certificates
+			b.sent = deviceapi.Credentials{}
+			b.mu.Unlock()
+			if response.TLS.DidResume != isResumed || len(sent) != 1 {
+				t.Errorf("%s: resumed %v, want %v, with %d certificates", what, response.TLS.DidResume, isResumed, len(sent))
+			}
 		}
 	}
 }
