@@ -104,13 +104,13 @@ func (v *visit) checkLink(resource *resource) error {
 	return deviceapi.ErrUnauthorized
 }
 
-// resumes reports whether the request is for the rest of a file, and the device has started to
-// download its module for an action that is still open.
+// resumes reports whether the request is for the rest of a file in one range, and the device has
+// started to download its module for an action that is still open.
 func (v *visit) resumes() bool {
-	first, isRange := strings.CutPrefix(v.Header.Get("Range"), "bytes=")
-	first, _, _ = strings.Cut(first, "-")
+	rest, isRange := strings.CutPrefix(v.Header.Get("Range"), "bytes=")
+	first, _, _ := strings.Cut(rest, "-")
 	start, err := strconv.ParseInt(strings.TrimSpace(first), 10, 64)
-	if v.Method != http.MethodGet || !isRange || err != nil || start <= 0 {
+	if v.Method != http.MethodGet || !isRange || strings.Contains(rest, ",") || err != nil || start <= 0 {
 		return false
 	}
 	module, err := v.backend.Artifacts(v.Context(), v.device, v.PathValue("moduleId"))

@@ -246,6 +246,7 @@ func TestSignedLinks(t *testing.T) {
 		"expired, for the rest, but nothing was started":     {ago: 2 * time.Hour, headers: []string{"Range: bytes=99990-"}, want: 401, code: "linkExpired"},
 		"expired, for the whole file as a range":             {ago: 2 * time.Hour, headers: []string{"Range: bytes=0-"}, isDownloading: true, want: 401, code: "linkExpired"},
 		"expired, for the last bytes":                        {ago: 2 * time.Hour, headers: []string{"Range: bytes=-10"}, isDownloading: true, want: 401, code: "linkExpired"},
+		"expired, for the rest and then the start":           {ago: 2 * time.Hour, headers: []string{"Range: bytes=1-,0-0"}, isDownloading: true, want: 401, code: "linkExpired"},
 		"expired, for the whole file":                        {ago: 2 * time.Hour, isDownloading: true, want: 401, code: "linkExpired"},
 		"expired for six days, for the rest of a download":   {ago: 6 * day, headers: []string{"Range: bytes=99990-"}, isDownloading: true, want: 206},
 		"expired for eight days, for the rest of a download": {ago: 8 * day, headers: []string{"Range: bytes=99990-"}, isDownloading: true, want: 401, code: "linkExpired"},
