@@ -107,7 +107,7 @@ allow internal/agent/journal "$mod/internal/agent/disk" "$mod/internal/agent/upd
 allow internal/agent/handler "$mod/internal/agent/disk" "$mod/internal/agent/update"
 allow internal/agent/download "$mod/internal/agent/disk" "$mod/internal/agent/update" aead.dev/minisign golang.org/x/time/rate
 allow internal/agent/ddi "$mod/internal/ddi/wire"
-allow internal/agent "$mod/internal/agent" "$mod/internal/ddi/wire" aead.dev/minisign sigs.k8s.io/yaml
+allow internal/agent "$mod/internal/agent" "$mod/internal/ddi/wire" aead.dev/minisign golang.org/x/time/rate sigs.k8s.io/yaml
 allow cmd/goshawk-agent "$mod/internal/agent" github.com/spf13/cobra
 
 pure internal/text

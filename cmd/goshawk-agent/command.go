@@ -94,11 +94,11 @@ func (p *program) open() (agent.Config, *agent.Agent, func(), error) {
 }
 
 func (p *program) status() *cobra.Command {
-	asJSON := false
+	asJSON, output := false, output("text")
 	c := &cobra.Command{
 		Use: "status", Short: "Show the installed software, the update in progress, and whether the device is consistent", Args: cobra.NoArgs,
-		Long: "The exit code is 0 for a consistent device and 3 for an inconsistent one. The command reads state.json in the folder of\nthe agent, which everybody may read; the agent does not need to run.",
-		RunE: func(*cobra.Command, []string) error {
+		Long: "The exit code is 0 for a consistent device and 3 for an inconsistent one. The command reads state.json in the folder of\nthe agent, which everybody may read; the agent does not need to run. With the right to use the socket of the running agent,\nit also shows the last contact to the server.",
+		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := agent.ReadConfig(p.config)
 			if err != nil {
 				return err
@@ -114,10 +114,10 @@ func (p *program) status() *cobra.Command {
 			if err := json.Unmarshal(data, &state); err != nil {
 				return err
 			}
-			if asJSON {
+			if asJSON || output == "json" {
 				fmt.Fprintf(p.out, "%s", data)
 			} else {
-				printState(p.out, state)
+				printState(p.out, state, connectionOf(c.Context(), config, state.Server))
 			}
 			if !state.Consistent {
 				return exit{exitInconsistent, nil}
@@ -125,17 +125,74 @@ func (p *program) status() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print state.json")
+	c.Flags().BoolVar(&asJSON, "json", false, "print state.json, as -o json does")
+	output.addTo(c)
 	return c
 }
 
-func printState(out io.Writer, s journal.State) {
+// output is the format that a command prints.
+type output string
+
+func (o *output) addTo(c *cobra.Command) {
+	c.Flags().VarP(o, "output", "o", "format of the output: text, json")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (o *output) String() string { return string(*o) }
+func (o *output) Type() string   { return "format" }
+
+// Set sets the format.
+func (o *output) Set(format string) error {
+	if format != "text" && format != "json" {
+		return errors.New("it must be one of text, json")
+	}
+	*o = output(format)
+	return nil
+}
+
+// connectionOf returns lines about the connection to the server, or none without a server. stored
+// is that of the state file, which is not written at each visit to the server.
+func connectionOf(ctx context.Context, config agent.Config, stored *journal.Connection) []string {
+	if config.Server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var present *journal.Connection
+	err := agent.Ask(ctx, config.Folder, "/connection", agent.Request{}, &present)
+	if err != nil {
+		present = stored // another user, or an agent of another version
+	}
+	lines := []string{config.Server.URL}
+	if present != nil {
+		lines[0] = present.Address
+	}
+	switch c := present; {
+	case errors.Is(err, agent.ErrNotRunning):
+		lines = append(lines, "the agent does not run")
+	case c == nil:
+		lines = append(lines, "no contact yet")
+	case c.Connected:
+		lines = append(lines, "connected since "+c.Since.Format(time.RFC3339))
+	default:
+		lines = append(lines, fmt.Sprintf("not connected since %s: %s", c.Since.Format(time.RFC3339), c.Error))
+	}
+	if c := present; c != nil && c.LastContact != nil && (err == nil || !c.Connected) {
+		lines = append(lines, "last contact "+c.LastContact.Format(time.RFC3339))
+	}
+	return lines
+}
+
+func printState(out io.Writer, s journal.State, connection []string) {
 	consistent := "yes"
 	if i := s.Inconsistency; i != nil {
 		consistent = fmt.Sprintf("no, since %s: %s", i.Since.Format(time.RFC3339), i.Reason)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "Consistent:\t%s\nPhase:\t%s\n", consistent, s.Phase)
+	for i, line := range connection {
+		fmt.Fprintf(w, "%s\t%s\n", []string{"Server:", ""}[min(i, 1)], line)
+	}
 	if u := s.Update; u != nil {
 		fmt.Fprintf(w, "Update:\t%s, started %s\n", u.ID, u.Started.Format(time.RFC3339))
 		for _, c := range u.Changes {
@@ -182,7 +239,8 @@ func doubtAbout(m journal.Software, i *journal.Inconsistency) string {
 }
 
 func (p *program) history() *cobra.Command {
-	return &cobra.Command{
+	output := output("text")
+	c := &cobra.Command{
 		Use: "history", Short: "Show the updates of this device, the newest last", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			config, err := agent.ReadConfig(p.config)
@@ -193,15 +251,25 @@ func (p *program) history() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ends := make([]journal.End, len(results))
+			for i := range results {
+				ends[i] = journal.EndOf(&results[i])
+			}
+			if output == "json" {
+				encoder := json.NewEncoder(p.out)
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(ends)
+			}
 			w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 			fmt.Fprintf(w, "ENDED\tUPDATE\tOUTCOME\tMODULES\tCODE\n")
-			for _, r := range results {
-				e := journal.EndOf(&r)
+			for _, e := range ends {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.Ended.Format(time.RFC3339), e.ID, e.Outcome, modulesOf(e.Changes), e.Code)
 			}
 			return w.Flush()
 		},
 	}
+	output.addTo(c)
+	return c
 }
 
 func modulesOf(changes []journal.Change) string {

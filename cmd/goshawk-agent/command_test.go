@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,6 +27,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/agent/journal"
+	"github.com/goshawk-dev/goshawk/internal/agent/update"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
@@ -178,6 +181,19 @@ TIME  ID  Succeeded  web 4
 TIME  ID  Succeeded  removal of web      
 exit code 0
 `, "history")
+	var ends []journal.End
+	if err := json.Unmarshal([]byte(strings.TrimSuffix(strings.ReplaceAll(i.do("history", "-o", "json"), "TIME", "2026-11-26T12:00:00Z"), "exit code 0\n")), &ends); err != nil {
+		t.Fatal(err)
+	}
+	if len(ends) != 6 || ends[2].Outcome != update.Failed || ends[2].Code != "E17" || !strings.Contains(ends[2].Message, "web does not start") || ends[2].Changes[0].Stage != update.Broken {
+		t.Errorf("the history is %+v", ends)
+	}
+	if a, b := i.do("status", "-o", "json"), i.do("status", "--json"); a != b || !strings.Contains(a, `"consistent": true`) {
+		t.Errorf("status -o json prints\n%s\nand --json\n%s", a, b)
+	}
+	if a, b := i.do("status", "-o", "text"), i.do("status"); a != b {
+		t.Errorf("status -o text prints\n%s", a)
+	}
 }
 
 func TestCommandsThatNeedTheAgent(t *testing.T) {
@@ -202,6 +218,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"a file that is missing": {[]string{"install", "/none.tar", "--type=app", "--name=web", "--version=1"}, "open /none.tar: no such file or directory"},
 		"metadata without =":     {[]string{"install", i.path("config.yaml"), "--type=app", "--name=web", "--version=1", "--metadata=x"}, `--metadata is "x", want key=value`},
 		"an unknown type":        {[]string{"install", i.path("config.yaml"), "--type=os", "--name=web", "--version=1"}, `there is no handler for type "os": put an executable at FOLDER/handlers.d/os`},
+		"an unknown format":      {[]string{"status", "-o", "yaml"}, `invalid argument "yaml" for "-o, --output" flag: it must be one of text, json`},
 		"an unknown command":     {[]string{"update"}, `unknown command "update"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -240,7 +257,21 @@ func TestAgentAsAProcess(t *testing.T) {
 		ID: "1", Type: "app", Name: "web", Version: "2",
 		Artifacts: []deviceapi.Artifact{{FileName: "web.tar", Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:]), Downloads: []deviceapi.Download{{Protocol: deviceapi.HTTP, URL: server.URL + "/web.tar"}}}},
 	}}}})
+	i.wants(fmt.Sprintf(`
+Consistent:   yes
+Phase:        Idle
+Server:       %s/acme
+              the agent does not run
+Last update:  ID Succeeded TIME
+
+TYPE  NAME  VERSION
+app   web   1
+exit code 0
+`, server.URL), "status")
 	pid := i.runs()
+	i.until("the connection is in the status", func() bool {
+		return strings.Contains(i.do("status"), fmt.Sprintf("Server:           %s/acme/controller/v1/dev1\n                  connected since TIME\n                  last contact TIME\n", server.URL))
+	})
 	i.until("the software that was installed by hand is reported", func() bool {
 		for _, call := range backend.Calls() {
 			if call.Method == "Attributes" {
@@ -259,6 +290,11 @@ func TestAgentAsAProcess(t *testing.T) {
 	i.until("the update is installed", func() bool {
 		a := backend.StoredAction(device, 100)
 		return a != nil && a.State == v1alpha1.ActionFinished && strings.Contains(i.do("status"), "app   web   2\n")
+	})
+	i.write("token", "another")
+	i.wants("exit code 0\n", "poll")
+	i.until("the reason of a lost connection is in the status", func() bool {
+		return regexp.MustCompile(`\n {14}not connected since TIME: .*401 Unauthorized.*\n {14}last contact TIME\n`).MatchString(i.do("status"))
 	})
 	if runtime.GOOS == "linux" {
 		const limit = 15 << 10

@@ -21,6 +21,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/goshawk-dev/goshawk/internal/agent/disk"
 	"github.com/goshawk-dev/goshawk/internal/agent/download"
 	"github.com/goshawk-dev/goshawk/internal/agent/handler"
@@ -60,6 +62,13 @@ type Agent struct {
 	stopDownload context.CancelFunc
 	// changed is closed and replaced after each change of the document or the progress.
 	changed chan struct{}
+	// connection is how the last visit to the server ended, or nil before that. contact is when the
+	// server last answered a poll. published is the connection in the state file, and
+	// mayPublish limits how often it is written.
+	connection *journal.Connection
+	contact    *time.Time
+	published  *journal.Connection
+	mayPublish *rate.Limiter
 	// visits is the number of visits to the server, and visited that of the last one in which the
 	// server said what it wants.
 	visits, visited int

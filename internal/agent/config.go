@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"aead.dev/minisign"
+	"golang.org/x/time/rate"
 	"sigs.k8s.io/yaml"
 
 	"github.com/goshawk-dev/goshawk/internal/agent/ddi"
@@ -234,7 +235,7 @@ func newOn(fsys disk.FS, c Config, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		Folder: c.Folder, Disk: fsys, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log, StorePause: 5 * time.Second, document: j.Document(), changed: make(chan struct{}),
+		Folder: c.Folder, Disk: fsys, Journal: j, Boot: handler.Boot(), Now: time.Now, Log: log, StorePause: 5 * time.Second, document: j.Document(), changed: make(chan struct{}), mayPublish: rate.NewLimiter(rate.Every(connectionPause), connectionBurst),
 		Handlers: &handler.Registry{Folder: c.HandlersFolder, BuiltIn: c.Handlers, Roots: c.FileRoots, Timeout: c.HandlerTimeout.or(0), State: c.Folder, Disk: fsys, Free: free, SkipSync: c.SkipSync},
 		Reboot:   func(ctx context.Context) error { return run(ctx, c.RebootCommand) },
 	}

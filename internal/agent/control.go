@@ -77,6 +77,7 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 		a.poll()
 		return nil, nil
 	})
+	handle("/connection", func(context.Context, Request) (any, error) { return a.Connection(), nil })
 	handle("/rollback", func(ctx context.Context, _ Request) (any, error) { return nil, a.rollback(ctx) })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	context.AfterFunc(ctx, func() { _ = server.Close() })

@@ -15,6 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/internal/agent/ddi"
 	"github.com/goshawk-dev/goshawk/internal/agent/download"
+	"github.com/goshawk-dev/goshawk/internal/agent/journal"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 )
@@ -73,6 +74,9 @@ func (a *Agent) serve(ctx context.Context) {
 		a.visits++
 		a.mu.Unlock()
 		poll, err := a.visit(ctx)
+		if ctx.Err() == nil {
+			a.keepConnection(err)
+		}
 		if err == nil {
 			if !isConnected {
 				a.Log.Info("connected to the server")
@@ -94,6 +98,56 @@ func (a *Agent) serve(ctx context.Context) {
 		})
 		failures++
 	}
+}
+
+// connectionPause and connectionBurst limit how often the state file is written because of the
+// connection: a flash memory bears a limited number of writes.
+const (
+	connectionPause = 10 * time.Minute
+	connectionBurst = 5
+)
+
+// maxConnectionError is the maximum length of the error of a connection in bytes.
+const maxConnectionError = 1000
+
+// keepConnection keeps how a visit to the server ended. It writes the state file if the connection
+// is lost or there again, or the reason is another one.
+func (a *Agent) keepConnection(failure error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := &journal.Connection{Address: a.Server.Client.Address(), Connected: failure == nil, Since: a.Now(), LastContact: a.contact}
+	if old := a.connection; old != nil && old.Connected == c.Connected {
+		c.Since = old.Since
+	}
+	if failure != nil {
+		text := failure.Error()
+		c.Error = strings.ToValidUTF8(text[:min(len(text), maxConnectionError)], "")
+	}
+	a.connection = c
+	a.Journal.Connect(c)
+	needed := 1.0
+	switch p := a.published; {
+	case p == nil || p.Connected != c.Connected:
+	case p.Error != c.Error:
+		needed = 2 // the last write is for the next change of Connected
+	default:
+		return
+	}
+	if a.mayPublish.Tokens() < needed || !a.mayPublish.Allow() {
+		return // the next visit tries it again
+	}
+	if err := a.Journal.Publish(); err != nil {
+		a.Log.Warn("the connection to the server is not in the state file", "error", err)
+		return
+	}
+	a.published = c
+}
+
+// Connection returns how the last visit to the server ended, or nil before that.
+func (a *Agent) Connection() *journal.Connection {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.connection
 }
 
 // unlessPolled waits, and ends that early if a person asks for a poll.
@@ -173,6 +227,10 @@ func (a *Agent) visit(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	now := a.Now()
+	a.mu.Lock()
+	a.contact = &now
+	a.mu.Unlock()
 	if base.Links.ConfigData.Href == "" {
 		sendAgain = func(context.Context) error { return nil }
 	}
@@ -361,7 +419,12 @@ func (a *Agent) sendAttributes(ctx context.Context) (again func(context.Context)
 	facts := factsOf(d)
 	maps.Copy(attributes, facts)
 	send := func(ctx context.Context) error {
-		if err := a.ignoreRefusal(s.Client.SendAttributes(ctx, s.Client.AttributesLink(), attributes)); err != nil {
+		err := s.Client.SendAttributes(ctx, s.Client.AttributesLink(), attributes)
+		if some, others := ddi.CommonAttributes(attributes, InventoryPrefix); len(others) > 0 && (ddi.IsRefused(err) || ddi.HasTooMany(err)) {
+			a.Log.Warn("the server refuses the attributes; it gets those that every server takes", "error", err, "without", others)
+			err = s.Client.SendAttributes(ctx, s.Client.AttributesLink(), some)
+		}
+		if err := a.ignoreRefusal(err); err != nil {
 			return err
 		}
 		s.sent, s.facts = attributes, facts
@@ -439,12 +502,25 @@ func (a *Agent) deployment(ctx context.Context, link wire.Link) error {
 		}
 		return a.Accept(ctx, offered.ID, update.FromServer, changes, mayInstall)
 	case u.ID == offered.ID && u.Source == update.FromServer:
+		a.permit(mayInstall)
 		return a.change(ctx, func(d *update.Document) *update.Document {
-			a.mayInstall = mayInstall
+			if u := d.Update; u == nil || u.ID != offered.ID || !u.NeedsAddresses(changes) {
+				return nil
+			}
 			return d.Relocate(changes)
 		})
 	}
 	return a.follow(ctx, offered.ID, changes, mayInstall)
+}
+
+// permit keeps whether the update of the server may be installed now.
+func (a *Agent) permit(mayInstall bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mayInstall != mayInstall {
+		a.mayInstall = mayInstall
+		a.wake()
+	}
 }
 
 // follow lets an update of the server take the place of its earlier one that has not changed

@@ -4,15 +4,22 @@
 package agent
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/agent/disk"
+	"github.com/goshawk-dev/goshawk/internal/agent/journal"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/deviceapitest"
@@ -196,6 +203,191 @@ func TestPollByHand(t *testing.T) {
 			return ""
 		})
 	}
+}
+
+// counting is a disk that counts the files that are opened for writing.
+type counting struct {
+	disk.OS
+	files atomic.Int32
+}
+
+func (c *counting) OpenFile(name string, flag int, mode os.FileMode) (disk.File, error) {
+	c.files.Add(1)
+	return c.OS.OpenFile(name, flag, mode)
+}
+
+// countWrites lets the agent of a new site write its state to a disk that counts the files.
+func countWrites(t *testing.T) (*counting, func(*Config, *Agent)) {
+	device := &counting{}
+	return device, func(c *Config, a *Agent) {
+		if a == nil {
+			return
+		}
+		j, err := journal.Open(device, c.Folder, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Journal = j
+	}
+}
+
+// stored returns the state file, or an empty state if there is none.
+func (s *site) stored() journal.State {
+	s.Helper()
+	var state journal.State
+	data, err := os.ReadFile(filepath.Join(s.agent.Folder, journal.StateFile))
+	if err != nil {
+		return state
+	}
+	if err := json.Unmarshal(data, &state); err != nil {
+		s.Fatal(err)
+	}
+	return state
+}
+
+// untilConnected waits until the agent says whether it is connected, and why it is not.
+func (s *site) untilConnected(connected bool, failure string) journal.Connection {
+	s.Helper()
+	var got *journal.Connection
+	s.until(func() string {
+		if got = s.agent.Connection(); got == nil || got.Connected != connected || !strings.Contains(got.Error, failure) {
+			return fmt.Sprintf("the connection is %+v, want %v %q", got, connected, failure)
+		}
+		return ""
+	})
+	return *got
+}
+
+func TestConnectionIsInTheState(t *testing.T) {
+	s := newSite(t, "exit 0")
+	s.listen()
+	untilStored := func(want journal.Connection) {
+		t.Helper()
+		s.until(func() string {
+			if c := s.stored().Server; c == nil || c.Connected != want.Connected || !c.Since.Equal(want.Since) || c.Address != s.server.URL+"/acme/controller/v1/dev1" {
+				return fmt.Sprintf("the state file has %+v, want %+v", c, want)
+			}
+			return ""
+		})
+	}
+	first := s.untilConnected(true, "")
+	untilStored(first)
+	if first.LastContact == nil {
+		t.Error("there is no last contact")
+	}
+	s.answers(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusUnauthorized); return true })
+	s.poll()
+	away := s.untilConnected(false, "401 Unauthorized")
+	untilStored(away)
+	if away.LastContact == nil || away.LastContact.After(away.Since) {
+		t.Errorf("the last contact is %v, and the connection was lost at %s", away.LastContact, away.Since)
+	}
+	if c := s.untilConnected(false, "401 Unauthorized"); !c.Since.Equal(away.Since) {
+		t.Errorf("a later visit changes the time from %s to %s", away.Since, c.Since)
+	}
+	var asked *journal.Connection
+	if err := Ask(t.Context(), s.agent.Folder, "/connection", Request{}, &asked); err != nil || asked == nil || asked.Connected || !asked.Since.Equal(away.Since) {
+		t.Errorf("the running agent says %+v, %v", asked, err)
+	}
+	s.answers(func(w http.ResponseWriter, _ *http.Request) bool {
+		http.Error(w, strings.Repeat("\u00e9", 5000), http.StatusBadGateway)
+		return true
+	})
+	s.untilConnected(false, "502")
+	s.answers(nil)
+	untilStored(s.untilConnected(true, ""))
+}
+
+// TestConnectionThatComesAndGoesIsNotWrittenEachTime checks the limit for a flash memory.
+func TestConnectionThatComesAndGoesIsNotWrittenEachTime(t *testing.T) {
+	device, adjust := countWrites(t)
+	s := newSiteWith(t, "exit 0", adjust)
+	s.untilConnected(true, "")
+	before := device.files.Load()
+	for i := range 3 * connectionBurst {
+		why := fmt.Sprintf("reason %d.", i)
+		s.answers(func(w http.ResponseWriter, _ *http.Request) bool {
+			http.Error(w, why, http.StatusBadGateway)
+			return true
+		})
+		s.poll()
+		s.untilConnected(false, why)
+		s.answers(nil)
+		s.untilConnected(true, "")
+	}
+	if n := device.files.Load() - before; n > connectionBurst {
+		t.Errorf("%d files were written, want %d at most", n, connectionBurst)
+	}
+	// The limit is over: the state file gets what is true now.
+	s.agent.mu.Lock()
+	s.agent.mayPublish = rate.NewLimiter(rate.Inf, 1)
+	s.agent.mu.Unlock()
+	s.answers(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true })
+	s.poll()
+	s.until(func() string {
+		if c := s.stored().Server; c == nil || c.Connected {
+			return fmt.Sprintf("the state file has %+v", c)
+		}
+		return ""
+	})
+}
+
+// TestPollsWriteNothing has an update that waits: neither its polls nor those of an idle device
+// write to the disk.
+func TestPollsWriteNothing(t *testing.T) {
+	device, adjust := countWrites(t)
+	s := newSiteWith(t, "[ $1 = install ] && { touch installing; while [ ! -e go ]; do sleep 0.01; done; }\nexit 0", adjust)
+	polls := func(n int) {
+		t.Helper()
+		for range n {
+			s.agent.mu.Lock()
+			visits := s.agent.visits
+			s.agent.mu.Unlock()
+			s.until(func() string {
+				s.poll()
+				s.agent.mu.Lock()
+				defer s.agent.mu.Unlock()
+				if s.agent.visits == visits {
+					return "the agent does not poll"
+				}
+				return ""
+			})
+		}
+	}
+	s.untilConnected(true, "")
+	polls(2)
+	before := device.files.Load()
+	polls(5)
+	if n := device.files.Load() - before; n > 0 {
+		t.Errorf("the polls of an idle device wrote %d files", n)
+	}
+	s.offer("2")
+	s.until(func() string {
+		if _, err := os.Stat(filepath.Join(s.folder, "installing")); err != nil {
+			return "install is not called"
+		}
+		return ""
+	})
+	polls(2)
+	before = device.files.Load()
+	polls(5)
+	if n := device.files.Load() - before; n > 0 {
+		t.Errorf("the polls during an installation wrote %d files", n)
+	}
+	if err := os.WriteFile(filepath.Join(s.folder, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.action(100, v1alpha1.ActionFinished)
+}
+
+// TestAttributesThatTheServerRefuses has a value that is longer than the limit of hawkBit and
+// Goshawk. It must not hide that the device is inconsistent.
+func TestAttributesThatTheServerRefuses(t *testing.T) {
+	s := newSiteWith(t, "exit 0", func(c *Config, _ *Agent) {
+		c.Attributes["long"], c.Attributes["place"] = strings.Repeat("x", 129), "M\u00fcnchen"
+	})
+	s.wantAttributes(map[string]string{"hw": "rev2", ConsistentAttribute: "true", RemovesAttribute: "true"})
+	s.untilConnected(true, "")
 }
 
 // TestMessageOfAnInconsistentDevice says what failed, and why it could not be rolled back.

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -89,6 +90,13 @@ func IsRefused(err error) bool {
 		return false // the token, the rights, the load of the server, or another change may end
 	}
 	return true
+}
+
+// HasTooMany reports whether the server has got too many things: too many attributes, or too many
+// requests in too short a time.
+func HasTooMany(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusTooManyRequests
 }
 
 // Poll returns what the server has for the device.
@@ -241,6 +249,41 @@ func (c *Client) SendAttributes(ctx context.Context, link wire.Link, attributes 
 	return c.do(ctx, http.MethodPut, link.Href, wire.NewConfigData(wire.ModeReplace, attributes), nil)
 }
 
+// Limits of hawkBit and Goshawk for attributes.
+const (
+	maxAttributes = 100
+	// maxAttribute is the maximum length of a name and of a value.
+	maxAttribute = 128
+)
+
+// CommonAttributes returns the attributes that every server takes, and the sorted names of the
+// others. They have names and values of at most 128 printable ASCII characters, and there are at
+// most 100: those with the prefix are the first to be left out.
+func CommonAttributes(attributes map[string]string, prefix string) (some map[string]string, others []string) {
+	isCommon := func(text string) bool {
+		return len(text) <= maxAttribute && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
+	}
+	names := slices.SortedFunc(maps.Keys(attributes), func(a, b string) int {
+		switch isLast := strings.HasPrefix(a, prefix); {
+		case isLast == strings.HasPrefix(b, prefix):
+			return strings.Compare(a, b)
+		case isLast:
+			return 1
+		}
+		return -1
+	})
+	some = map[string]string{}
+	for _, name := range names {
+		if len(some) < maxAttributes && isCommon(name) && isCommon(attributes[name]) {
+			some[name] = attributes[name]
+		} else {
+			others = append(others, name)
+		}
+	}
+	slices.Sort(others)
+	return some, others
+}
+
 func (c *Client) path(parts ...string) string {
 	for i := range parts {
 		parts[i] = url.PathEscape(parts[i])
@@ -371,8 +414,8 @@ func messageIn(body []byte) string {
 	return text
 }
 
-// Address returns the address of the device at the server.
-func (c *Client) Address() string { return c.base.String() }
+// Address returns the address of the device at the server, without a password.
+func (c *Client) Address() string { return c.base.Redacted() }
 
 // AttributesLink returns the address of the attributes, for a device whose attributes have changed
 // without a request of the server.

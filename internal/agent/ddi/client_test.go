@@ -263,6 +263,25 @@ func TestReportThatIsRefusedForAnotherReason(t *testing.T) {
 	}
 }
 
+func TestCommonAttributes(t *testing.T) {
+	long := strings.Repeat("x", 129)
+	some, others := CommonAttributes(map[string]string{"hw": "2", "place": "M\u00fcnchen", "long": long, long: "1", "line": "a\nb", "exact": long[1:], "sw.app.\u66f4": "1", "empty": ""}, "sw.")
+	if diff := cmp.Diff(map[string]string{"hw": "2", "exact": long[1:], "empty": ""}, some); diff != "" {
+		t.Errorf("the attributes are:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"line", "long", "place", "sw.app.\u66f4", long}, others); diff != "" {
+		t.Errorf("the others are:\n%s", diff)
+	}
+	many := map[string]string{"zone": "1", "consistent": "true"}
+	for i := range maxAttributes {
+		many[fmt.Sprintf("sw.app.%03d", i)] = "1"
+	}
+	some, others = CommonAttributes(many, "sw.")
+	if diff := cmp.Diff([]string{"sw.app.098", "sw.app.099"}, others); diff != "" || len(some) != maxAttributes || some["zone"] == "" {
+		t.Errorf("%d attributes, and the others are:\n%s", len(some), diff)
+	}
+}
+
 func TestSameServer(t *testing.T) {
 	for _, tc := range []struct {
 		a, b string

@@ -48,6 +48,8 @@ type Journal struct {
 	now func() time.Time
 	// last is the last result in the history.
 	last *update.Result
+	// connection is in the state, and not in the document. It may be nil.
+	connection *Connection
 }
 
 // sealed is the form of the file: the document with its checksum.
@@ -117,13 +119,18 @@ func (j *Journal) Store(d *update.Document) error {
 	return j.Publish()
 }
 
+// Connect sets the connection in the state, which Store and Publish write.
+func (j *Journal) Connect(c *Connection) { j.connection = c }
+
 // Publish writes the state and the history of the stored document. The agent calls it at its start,
 // because it may have been killed after the document was stored.
 func (j *Journal) Publish() error {
 	if err := j.appendHistory(); err != nil {
 		return fmt.Errorf("store the history: %w", err)
 	}
-	encoded, err := json.MarshalIndent(StateOf(j.current), "", "  ")
+	state := StateOf(j.current)
+	state.Server = j.connection
+	encoded, err := json.MarshalIndent(state, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,25 @@ type State struct {
 	Question *Question `json:"question,omitempty"`
 	// Last is how the last update ended.
 	Last *End `json:"last,omitempty"`
+	// Server is the connection to the server. It is absent without a server, and from a start of
+	// the agent to the end of its first visit to the server.
+	Server *Connection `json:"server,omitempty"`
+}
+
+// Connection is the connection to the server of the device. The file has it as it was when the file
+// was written: the agent writes the file when the connection is lost or there again, and not at
+// each visit.
+type Connection struct {
+	// Address is that of the device at the server.
+	Address string `json:"address"`
+	// Connected says that the last visit to the server did all that it should.
+	Connected bool `json:"connected"`
+	// Since is the time of the first visit with this value of Connected.
+	Since time.Time `json:"since"`
+	// LastContact is when the server last said whether it has an update.
+	LastContact *time.Time `json:"lastContact,omitempty"`
+	// Error says why the last visit failed.
+	Error string `json:"error,omitempty"`
 }
 
 // Software is one installed module.

@@ -532,6 +532,25 @@ func (d *Document) Relocate(changes []Change) *Document {
 	return next
 }
 
+// NeedsAddresses reports whether the update still downloads files, and Relocate would change the
+// addresses of some.
+func (u *Update) NeedsAddresses(changes []Change) bool {
+	if u.Phase != Downloading {
+		return false
+	}
+	addresses := func(changes []Change) []string {
+		var out []string
+		for _, c := range changes {
+			for _, a := range c.Artifacts {
+				out = append(out, fmt.Sprintf("%q %q %q", c.Type+"/"+c.Name, a.Filename, a.URL))
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	return !slices.Equal(addresses(u.Changes), addresses(changes))
+}
+
 // IsReplaceable reports whether the update in progress is one of the server that has changed
 // nothing on the device and has not failed.
 func (d *Document) IsReplaceable() bool {
