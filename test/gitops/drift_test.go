@@ -301,8 +301,18 @@ func TestAnIdleWorldWritesNothing(t *testing.T) {
 		return r.Status.Targets != nil && *r.Status.Targets == (v1alpha1.Counts{Targets: 8, Succeeded: 6, Pending: 1, InProgress: 1})
 	})
 	everybody := func(n int) { w.EventuallyPolled(devices, n, time.Now(), names...) }
+	// The controllers write the counts of sets at most once per second.
+	for set, want := range map[string]v1alpha1.SetTargets{"firmware-1": {}, "firmware-2": {Installed: 6, Started: 1}} {
+		w.Eventually(set+" has its final counts", func() string {
+			if got := w.DistributionSet(set).Status.Targets; got == nil || *got != want {
+				return fmt.Sprintf("status.targets is %+v, want %+v", got, want)
+			}
+			return ""
+		})
+	}
 	w.Eventually("quiet", func() string {
 		before := len(ledger.In(w.Namespace))
+		time.Sleep(2 * time.Second) // the longest delay of a status write
 		if everybody(10); len(ledger.In(w.Namespace)) != before {
 			return fmt.Sprintf("%d writes", len(ledger.In(w.Namespace))-before)
 		}
