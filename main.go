@@ -183,7 +183,7 @@ func consoleFlags(c *manager.ConsoleOptions, address *string) {
 		l.Claims.Only = strings.Split(list, ",")
 		return nil
 	})
-	flag.StringVar(&l.KeyFile, "console-session-key-file", "", "file with keys of at least 32 characters, one in each line: the first one encrypts sessions, and all of them decrypt sessions (default: a random key, so that sessions end with the process)")
+	flag.StringVar(&l.KeyFile, "console-session-key-file", "", "file with keys of at least 32 characters, one in each line: the first one encrypts sessions, and all of them decrypt sessions; it is read again after a change (default: a random key, so that sessions end with the process)")
 	flag.DurationVar(&l.Lifetime, "console-session-lifetime", 8*time.Hour, "how long a session of the console lasts, at least 1m")
 }
 

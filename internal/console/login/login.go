@@ -77,8 +77,8 @@ type Options struct {
 	Scopes []string
 	// Claims are the claims that name the user and the groups.
 	Claims Claims
-	// KeyFile has the keys of sessions. If it is empty, there is a random key, which ends with the
-	// process.
+	// KeyFile has the keys of sessions, and is read again after a change. If it is empty, there is a
+	// random key, which ends with the process.
 	KeyFile string
 	// Lifetime is how long a session lasts.
 	Lifetime time.Duration
@@ -100,8 +100,7 @@ type Rights interface {
 type Login struct {
 	o        Options
 	cookies  cookies
-	sessions box
-	started  box
+	keys     *keyring
 	provider *provider // nil: there is no login
 	// renewed has a *renewal by the ID of the session.
 	renewed  *lru.Cache
@@ -146,17 +145,8 @@ func New(o Options) (*Login, error) {
 	if err := o.Claims.check(o.Issuer); err != nil {
 		return nil, err
 	}
-	keys, err := keysFrom(o.KeyFile)
-	if err != nil {
+	if l.keys, err = newKeyring(o.KeyFile, o.Issuer+" "+o.ClientID, o.Now, o.Log); err != nil {
 		return nil, err
-	}
-	if o.KeyFile == "" {
-		o.Log.Info("Sessions of the console end with this process, and are valid in no other replica: --console-session-key-file is not set")
-	}
-	for purpose, b := range map[string]*box{"session": &l.sessions, "login": &l.started} {
-		if *b, err = newBox(keys, purpose+" "+o.Issuer+" "+o.ClientID); err != nil {
-			return nil, err
-		}
 	}
 	l.provider, err = newProvider(o, l.url(callbackPath))
 	return l, err
@@ -299,7 +289,7 @@ func (l *Login) resume(w http.ResponseWriter, r *http.Request) (*session, *conso
 // open returns the session of a cookie.
 func (l *Login) open(sealed string) (*session, *console.LoginError) {
 	s := &session{}
-	if err := l.sessions.open(sealed, s); err != nil {
+	if err := l.keys.current().sessions.open(sealed, s); err != nil {
 		return nil, &console.LoginError{
 			Message: "Your session cannot be read: the console has other keys for sessions than at your login.",
 			Fix:     "Log in again. If this happens after each restart of the console, or now and then with several replicas, its operator sets --console-session-key-file.",
@@ -316,7 +306,7 @@ func (l *Login) open(sealed string) (*session, *console.LoginError) {
 
 // store writes a session into the cookies of the browser. It returns false if it does not fit.
 func (l *Login) store(w http.ResponseWriter, r *http.Request, s *session) bool {
-	sealed, err := l.sessions.seal(s)
+	sealed, err := l.keys.current().sessions.seal(s)
 	if err != nil {
 		l.o.Log.Error(err, "A session of the console cannot be stored")
 		return false
@@ -524,7 +514,7 @@ func (l *Login) start(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f := flow{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Return: back, Started: l.o.Now().Unix()}
-	sealed, err := l.started.seal(f)
+	sealed, err := l.keys.current().logins.seal(f)
 	if err != nil {
 		l.o.Log.Error(err, "A login of the console cannot be stored")
 		l.notPossible(w, r, back, "The console cannot store the login.")
@@ -610,7 +600,7 @@ func (l *Login) flowOf(r *http.Request, state string) (flow, error) {
 		return f, errors.New("it has no state")
 	}
 	cookie, err := r.Cookie(l.cookies.flow(state))
-	if err != nil || l.started.open(cookie.Value, &f) != nil || f.State != state {
+	if err != nil || l.keys.current().logins.open(cookie.Value, &f) != nil || f.State != state {
 		return flow{}, errors.New("its state is not known here")
 	}
 	if age := l.o.Now().Sub(time.Unix(f.Started, 0)); age > flowLifetime {

@@ -554,7 +554,7 @@ func TestReplicasAcceptSessionsOfEachOther(t *testing.T) {
 	}
 	const issuer = "https://idp.example"
 	first := replica(issuer, key(one))
-	sealed, err := first.login.sessions.seal(session{ID: "id", Name: "oidc:anna", Started: first.clock.now().Unix()})
+	sealed, err := first.login.keys.current().sessions.seal(session{ID: "id", Name: "oidc:anna", Started: first.clock.now().Unix()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -594,13 +594,67 @@ func TestReplicasAcceptSessionsOfEachOther(t *testing.T) {
 	}
 }
 
+// TestKeysAreReplacedWithoutARestart: the file of the keys is read again. A file that cannot be
+// used changes nothing.
+func TestKeysAreReplacedWithoutARestart(t *testing.T) {
+	t.Parallel()
+	file, at := filepath.Join(t.TempDir(), "keys"), &clock{at: time.Now()}
+	write := func(keys ...string) {
+		if err := os.WriteFile(file, []byte(strings.Join(keys, "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two := strings.Repeat("1", minKey), strings.Repeat("2", minKey)
+	write(one)
+	keys, err := newKeyring(file, "issuer", at.now, logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := func() string {
+		sealed, err := keys.current().sessions.seal(session{ID: "id"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sealed
+	}
+	withOne := seal()
+	check := func(when, sealed string, want bool) {
+		t.Helper()
+		if got := keys.current().sessions.open(sealed, &session{}) == nil; got != want {
+			t.Errorf("%s: a session opens: %t, want %t", when, got, want)
+		}
+		if keys.current().logins.open(sealed, &session{}) == nil {
+			t.Errorf("%s: a session is accepted as a login that was started", when)
+		}
+	}
+	write(two, one)
+	check("the file was read a moment ago", withOne, true)
+	at.move(keysInterval)
+	check("the old key is the second one", withOne, true)
+	withTwo := seal()
+	for _, unusable := range []string{"short", ""} {
+		write(unusable)
+		at.move(keysInterval)
+		check("the file cannot be used", withOne, true)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	at.move(keysInterval)
+	check("there is no file", withOne, true)
+	write(two)
+	at.move(keysInterval)
+	check("the old key is gone", withOne, false)
+	check("the new key is there", withTwo, true)
+}
+
 // TestSessionOfManyGroups: it has a second cookie, and is refused with a sentence if that is not
 // enough.
 func TestSessionOfManyGroups(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t, func(o *Options) { o.Issuer, o.ClientID = "https://idp.example", "console" })
 	group := func(i int) string { // as Entra ID has them: not compressible
-		b, err := c.login.sessions.seal(i)
+		b, err := c.login.keys.current().sessions.seal(i)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -656,7 +710,7 @@ func TestSessionOfManyGroups(t *testing.T) {
 func TestForgedCookies(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t, func(o *Options) { o.Issuer, o.ClientID = "https://idp.example", "console" })
-	flowCookie, err := c.login.started.seal(flow{State: "a"}) // sealed, for another purpose
+	flowCookie, err := c.login.keys.current().logins.seal(flow{State: "a"}) // sealed, for another purpose
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,23 +9,18 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 )
 
 const (
-	// minKey is the minimum length of a key in the key file.
-	minKey = 32
 	// cookieRoom is the maximum length of the value of a cookie. Browsers accept 4096 bytes with
 	// name and attributes.
 	cookieRoom = 3800
@@ -52,43 +47,14 @@ type session struct {
 	Refresh string `json:"f,omitempty"`
 }
 
-// keysFrom returns the keys of a file, one in each line. The first one seals, all of them open.
-// Without a file it returns a random key.
-func keysFrom(file string) ([][]byte, error) {
-	if file == "" {
-		key := make([]byte, minKey)
-		_, _ = rand.Read(key) // it never fails
-		return [][]byte{key}, nil
-	}
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read the keys of sessions (--console-session-key-file): %w", err)
-	}
-	var keys [][]byte
-	for number, line := range strings.Split(string(content), "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" {
-			continue
-		}
-		if len(line) < minKey {
-			return nil, fmt.Errorf("%s (--console-session-key-file): the key in line %d has %d characters, and must have at least %d: make one with `head -c 32 /dev/urandom | base64`", file, number+1, len(line), minKey)
-		}
-		keys = append(keys, []byte(line))
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s (--console-session-key-file) has no key: write one with `head -c 32 /dev/urandom | base64`", file)
-	}
-	return keys, nil
-}
-
 // box encrypts and authenticates what is stored in browsers.
 type box struct{ ciphers []cipher.AEAD }
 
 // newBox returns a box with keys for one purpose: what another box has sealed does not open.
-func newBox(keys [][]byte, purpose string) (box, error) {
+func newBox(keys []string, purpose string) (box, error) {
 	var b box
 	for _, key := range keys {
-		derived, err := hkdf.Key(sha256.New, key, nil, "goshawk console: "+purpose, 32)
+		derived, err := hkdf.Key(sha256.New, []byte(key), nil, "goshawk console: "+purpose, 32)
 		if err != nil {
 			return box{}, err
 		}
