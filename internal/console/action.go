@@ -16,6 +16,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,14 +49,15 @@ var actionKinds = []struct {
 }
 
 // actionPages returns the pages of all actions. For each kind: the proposal, the form that applies
-// it, what was written, and the manifest of both for a commit.
+// it, what has changed since the proposal was made, what was written, and the manifest of both for
+// a commit.
 func actionPages() []*page {
 	var all []*page
 	for _, k := range actionKinds {
 		base := "/actions" + listPath(k.kind) + "/{namespace}/{name}/{verb}"
 		add := func(pattern, template string, load func(*actionRequest) (content, error)) {
 			all = append(all, &page{pattern: pattern, template: template, section: listPath(k.kind), kinds: k.shows, personal: true, load: func(r *request) (content, error) {
-				a, err := newAction(r, k.kind, k.noun, k.empty)
+				a, err := newAction(r, k.kind, k.noun, k.empty, template == "action_check")
 				if err != nil {
 					return content{}, err
 				}
@@ -63,6 +65,7 @@ func actionPages() []*page {
 			}})
 		}
 		add("GET "+base, "action", (*actionRequest).propose)
+		add("GET "+base+"/check", "action_check", (*actionRequest).check)
 		add("POST "+base, "action", (*actionRequest).apply)
 		add("GET "+base+"/manifest.yaml", "action", (*actionRequest).proposedManifest)
 		add("GET "+base+"/done", "action_done", (*actionRequest).done)
@@ -78,6 +81,8 @@ type actionRequest struct {
 	noun  string
 	verb  operation.Verb
 	empty func() client.Object
+	// isCached is true if the object of the caches is used, so that no request is sent.
+	isCached bool
 	// object is the object as it was read last, and raw the same in the form of JSON.
 	object client.Object
 	raw    *unstructured.Unstructured
@@ -91,8 +96,8 @@ type actionRequest struct {
 	isChosen bool
 }
 
-func newAction(r *request, kind Kind, noun string, empty func() client.Object) (*actionRequest, error) {
-	a := &actionRequest{request: r, kind: kind, noun: noun, verb: operation.Verb(r.path("verb")), empty: empty, params: r.url.Query()}
+func newAction(r *request, kind Kind, noun string, empty func() client.Object, isCached bool) (*actionRequest, error) {
+	a := &actionRequest{request: r, kind: kind, noun: noun, verb: operation.Verb(r.path("verb")), empty: empty, isCached: isCached, params: r.url.Query()}
 	if r.form != nil {
 		a.params = r.form
 	}
@@ -126,7 +131,7 @@ func (a *actionRequest) actionPath() string {
 // read reads the object as the viewer, because the caches do not have managedFields. An anonymous
 // viewer sees the object of the caches, so that a person without a login causes no request.
 func (a *actionRequest) read(ctx context.Context) error {
-	if a.viewer.Anonymous || a.viewer.Client == nil {
+	if a.isCached || a.viewer.Anonymous || a.viewer.Client == nil {
 		return a.readCached()
 	}
 	ctx, cancel := context.WithTimeout(ctx, actionTimeout)
@@ -167,14 +172,11 @@ func (a *actionRequest) readCached() error {
 	if mark := v1alpha1.UnreadableOf(object); mark != nil {
 		return a.unreadable(mark.Message)
 	}
-	data, err := json.Marshal(object)
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		return err
 	}
-	raw := &unstructured.Unstructured{}
-	if err := json.Unmarshal(data, &raw.Object); err != nil {
-		return err
-	}
+	raw := &unstructured.Unstructured{Object: fields}
 	raw.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(singular(a.kind)))
 	a.object, a.raw = object, raw
 	return nil

@@ -86,8 +86,8 @@ func (a *actionRequest) decide(seen *previewed) (*operation.Change, error) {
 	if seen.isApplied(a) {
 		return nil, errApplied
 	}
-	if a.params.Get("at") != a.at.UTC().Format(time.RFC3339Nano) {
-		return nil, &changedError{[]string{"The proposal was made more than an hour ago."}}
+	if a.isExpired() {
+		return nil, &changedError{[]string{expired}}
 	}
 	change, err := a.compute()
 	if err != nil {
@@ -99,6 +99,14 @@ func (a *actionRequest) decide(seen *previewed) (*operation.Change, error) {
 	return change, nil
 }
 
+// expired says that a proposal is too old.
+const expired = "The proposal was made more than an hour ago."
+
+// isExpired reports whether the proposal is older than maxPreviewAge.
+func (a *actionRequest) isExpired() bool {
+	return a.params.Get("at") != a.at.UTC().Format(time.RFC3339Nano)
+}
+
 // isApplied reports whether the object has the new value of each field.
 func (p *previewed) isApplied(a *actionRequest) bool {
 	return (&operation.Change{Fields: p.Fields}).IsApplied(a.raw.Object)
@@ -107,16 +115,31 @@ func (p *previewed) isApplied(a *actionRequest) bool {
 // changes says what the decision depends on and has changed since. A stop or an invalidation
 // depends on its fields only: it is not held up by what happens to the object meanwhile.
 func (p *previewed) changes(a *actionRequest, change *operation.Change) []string {
-	now := a.previewed(change)
+	what := p.changedFields(change)
+	if a.verb.IsEmergency() {
+		return what
+	}
+	return append(what, p.changedState(a, change)...)
+}
+
+// changedFields says what would be written now, if that has changed.
+func (p *previewed) changedFields(change *operation.Change) []string {
 	var what []string
 	if !(&operation.Change{Fields: p.Fields}).SameFields(change) {
 		for _, line := range proposal.FieldLines(change) {
 			what = append(what, "The change is now "+line+".")
 		}
 	}
-	if a.verb.IsEmergency() || p.ResourceVersion == now.ResourceVersion {
-		return what
+	return what
+}
+
+// changedState says what has changed of the spec, the state and the failures.
+func (p *previewed) changedState(a *actionRequest, change *operation.Change) []string {
+	now := a.previewed(change)
+	if p.ResourceVersion == now.ResourceVersion {
+		return nil
 	}
+	var what []string
 	if p.Generation != now.Generation {
 		what = append(what, fmt.Sprintf("The spec was changed: from generation %d to %d.", p.Generation, now.Generation))
 	}
@@ -124,9 +147,42 @@ func (p *previewed) changes(a *actionRequest, change *operation.Change) []string
 		what = append(what, fmt.Sprintf("The state was %q, and is now %q.", p.State, now.State))
 	}
 	if (a.verb == operation.VerbResume || a.verb == operation.VerbAdvance) && now.Failed > p.Failed {
-		what = append(what, fmt.Sprintf("%d targets had failed, and now %d have failed.", p.Failed, now.Failed))
+		what = append(what, fmt.Sprintf("%s had failed, and now %d have failed.", text.Count(p.Failed, "target"), now.Failed))
 	}
 	return what
+}
+
+// checkView is what has changed since a proposal was made.
+type checkView struct {
+	Changed []string
+	// Present is the address of the present proposal.
+	Present string
+}
+
+// check says what has changed since a proposal was made. It reads the caches only, because an open
+// page asks after each change of the fleet.
+func (a *actionRequest) check() (content, error) {
+	seen, err := previewedOf(a.params)
+	if err != nil {
+		return content{}, err
+	}
+	v := checkView{Present: a.proposalPath()}
+	change, err := a.compute()
+	var refused *operation.Refusal
+	switch {
+	case a.isExpired():
+		v.Changed = []string{expired}
+	case a.raw.GetGeneration() < seen.Generation: // the caches do not have what the viewer has seen yet
+	case seen.isApplied(a):
+		v.Changed = []string{"The " + a.noun + " has these values now."}
+	case errors.As(err, &refused):
+		v.Changed = []string{"This is not possible any more: " + refused.Reason + "."}
+	case err != nil:
+		return content{}, err
+	default:
+		v.Changed = append(seen.changedFields(change), seen.changedState(a, change)...)
+	}
+	return content{Title: a.title(), Data: v}, nil
 }
 
 // previewedOf returns what the form of a proposal has about it.

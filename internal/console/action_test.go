@@ -455,7 +455,7 @@ func TestObjectThatChangesAfterThePreview(t *testing.T) {
 		"the state, before a stop":                {runningRollout(), "stop", rollout(pausedByErrors), "", false},
 		"the spec, before an advance":             {runningRollout(), "advance", func(o client.Object) { o.SetGeneration(2) }, "The spec was changed: from generation 1 to 2.", true},
 		"the spec, before a stop":                 {runningRollout(), "stop", func(o client.Object) { o.SetGeneration(2) }, "", false},
-		"more failures, before a resume":          {runningRollout(pausedByErrors), "resume", rollout(func(r *v1alpha1.Rollout) { r.Status.Targets.Failed = 40 }), "1 targets had failed, and now 40 have failed.", true},
+		"more failures, before a resume":          {runningRollout(pausedByErrors), "resume", rollout(func(r *v1alpha1.Rollout) { r.Status.Targets.Failed = 40 }), "1 target had failed, and now 40 have failed.", true},
 		"a later pause, before a resume":          {runningRollout(pausedByErrors), "resume", rollout(func(r *v1alpha1.Rollout) { r.Status.PausedAt = microBefore(time.Minute) }), "The change is now spec.resumedAt: (not set) -> 2026-06-01T11:59:00Z.", true},
 		"the plan, before an approval":            {waitingRollout(), "approve", rollout(func(r *v1alpha1.Rollout) { r.Status.Plan.Hash = "sha256:" + strings.Repeat("0", 64) }), "the spec, the set or the targets have changed since", false},
 		"another person pauses it, before a stop": {runningRollout(), "stop", rollout(wants(v1alpha1.IntentPaused)), "The change is now spec.state: Paused -> Stopped.", true},
@@ -766,5 +766,83 @@ func TestPreviewIsKeptForAMoment(t *testing.T) {
 	}
 	if len(p.entries) > maxPreviews {
 		t.Errorf("%d previews are kept", len(p.entries))
+	}
+}
+
+// checkOf returns the address that an open proposal asks after a change.
+func (p *response) checkOf() string { return attribute(p.all("main")[0], "data-check") }
+
+// The page of each proposal can be asked whether it is still true, without a request to the API
+// server.
+func TestEachProposalCanBeChecked(t *testing.T) {
+	for name, tc := range operationsOfPeople {
+		t.Run(name, func(t *testing.T) {
+			w := newActionWorld(t, tc.object)
+			check := w.get("/actions/" + tc.path).wantStatus(200).checkOf()
+			if check == "" {
+				t.Fatal("the page of the proposal has no address to check it")
+			}
+			w.viewer.Client = interceptor.NewClient(w.server, interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+				t.Error("the API server was asked")
+				return nil
+			}})
+			if got := w.get(check).wantStatus(200); got.text() != "Nothing has changed." {
+				t.Errorf("before a change the page says %q", got.text())
+			}
+			w.viewer.Anonymous = true
+			w.get(check).wantStatus(200)
+			w.viewer.Authorizer = w.rights
+			w.rights.deny(Access{Verb: "list", Resource: actionKindOf(tc.object), Namespace: "fleet"})
+			w.get(check).wantStatus(403)
+		})
+	}
+}
+
+// An open proposal says what has changed since it was made.
+func TestChangesSinceAProposal(t *testing.T) {
+	changed := func(edit func(*v1alpha1.Rollout)) func(*actionWorld) {
+		return func(w *actionWorld) {
+			w.source.put(runningRollout(func(r *v1alpha1.Rollout) {
+				r.ResourceVersion = "2000"
+				edit(r)
+			}))
+		}
+	}
+	fails := changed(func(r *v1alpha1.Rollout) { r.Status.Targets.Failed = 4 })
+	pauses := changed(func(r *v1alpha1.Rollout) { pausedByErrors(r) })
+	const pause, stop, advance = "/actions/rollouts/fleet/firmware/pause", "/actions/rollouts/fleet/firmware/stop?type=Soft", "/actions/rollouts/fleet/firmware/advance"
+	for name, tc := range map[string]struct {
+		path   string
+		change func(*actionWorld)
+		want   string
+	}{
+		"more failures before a pause":       {pause, fails, "Nothing has changed."},
+		"more failures before an advance":    {advance, fails, "1 target had failed, and now 4 have failed."},
+		"an automatic pause before a pause":  {pause, pauses, `The state was "Running", and is now "Paused, ErrorThresholdExceeded".`},
+		"an automatic pause before a stop":   {stop, pauses, `The state was "Running", and is now "Paused, ErrorThresholdExceeded".`},
+		"a change of the spec":               {stop, changed(func(r *v1alpha1.Rollout) { r.Generation = 2 }), "The spec was changed: from generation 1 to 2."},
+		"another value of the field":         {stop, changed(func(r *v1alpha1.Rollout) { r.Spec.State, r.Generation = v1alpha1.IntentPaused, 2 }), "The change is now spec.state: Paused -> Stopped."},
+		"the same change in another way":     {pause, changed(func(r *v1alpha1.Rollout) { r.Spec.State, r.Generation = v1alpha1.IntentPaused, 2 }), "The rollout has these values now."},
+		"the end of the rollout":             {pause, changed(func(r *v1alpha1.Rollout) { r.Status.State = v1alpha1.RolloutFinished }), "This is not possible any more: it has finished."},
+		"caches that are behind the request": {pause, changed(func(r *v1alpha1.Rollout) { r.Generation, r.Status.State = 0, v1alpha1.RolloutReady }), "Nothing has changed."},
+		"an old proposal":                    {pause, func(w *actionWorld) { w.now = w.now.Add(maxPreviewAge) }, "The proposal was made more than an hour ago."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newActionWorld(t, runningRollout())
+			check := w.get(tc.path).wantStatus(200).checkOf()
+			tc.change(w)
+			got := w.get(check).wantText(tc.want)
+			if got.status == http.StatusOK && tc.want != "Nothing has changed." {
+				if link := got.link("Show the present proposal"); link != tc.path {
+					t.Errorf("the present proposal is %s, want %s", link, tc.path)
+				}
+			}
+		})
+	}
+	w := newActionWorld(t, runningRollout())
+	w.get(pause + "/check").wantStatus(400)
+	w.get(strings.Replace(w.get(pause).checkOf(), "/firmware/", "/deleted/", 1)).wantStatus(404).wantText("Rollout fleet/deleted does not exist.")
+	if check := w.get("/actions/rollouts/fleet/firmware/retry?message=" + strings.Repeat("x", 2000)).checkOf(); check != "" {
+		t.Errorf("an address that is too long: %d bytes", len(check))
 	}
 }

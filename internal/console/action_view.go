@@ -193,7 +193,41 @@ func (a *actionRequest) page(said *refusal, changed []string) (content, error) {
 	if !a.isChosen {
 		return c, nil
 	}
-	return c, a.fill(v, change)
+	if err := a.fill(v, change); err != nil {
+		return c, err
+	}
+	c.Check, err = a.checkPath(change)
+	return c, err
+}
+
+// checkPath returns the address that says what has changed since this proposal. It is empty if it
+// would be too long.
+func (a *actionRequest) checkPath(change *operation.Change) (string, error) {
+	query := a.values()
+	seen, err := a.previewed(change).form()
+	for name, value := range seen {
+		query.Set(name, value)
+	}
+	path := a.actionPath() + "/check?" + query.Encode()
+	if err != nil || len(path) > maxAddress {
+		return "", err
+	}
+	return path, nil
+}
+
+// proposalPath returns the address of a new proposal with the same parameters.
+func (a *actionRequest) proposalPath() string {
+	query := a.values()
+	query.Del("at")
+	for name, values := range query {
+		if len(values) == 0 || values[0] == "" {
+			query.Del(name)
+		}
+	}
+	if len(query) == 0 {
+		return a.actionPath()
+	}
+	return a.actionPath() + "?" + query.Encode()
 }
 
 // fill adds the proposal for a change.

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// heartbeatInterval is the interval of comments on the stream of a page on which nothing
-	// changes, so that proxies keep it, and a lost connection is noticed.
+	// heartbeatInterval is the interval of the event "alive" on the stream of a page, so that
+	// proxies keep it, and a lost connection is noticed. The script of the page expects an event
+	// every 50 seconds.
 	heartbeatInterval = 20 * time.Second
 	// streamLifetime is how long a stream lasts. Then the browser connects again.
 	streamLifetime = time.Hour
@@ -24,7 +25,7 @@ const (
 )
 
 // serveEvents serves the stream of an open page: "hello" once, with what the page compares with its
-// own, and "changed" after each change of what it shows. The query has the kinds and the namespace
+// own, "changed" after each change of what it shows, and "alive" in between. The query has the kinds and the namespace
 // of the page, and the version that the page was made from.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	viewer, err := s.o.Viewers.Of(r)
@@ -79,7 +80,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 			if _, err := s.o.Viewers.Of(r); err != nil {
 				return // the session has ended: the page shows it when it connects again
 			}
-			ok = out.send(":\n\n")
+			ok = out.send("event: alive\ndata: 1\n\n")
 		}
 		if !ok {
 			return

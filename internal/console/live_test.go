@@ -169,7 +169,7 @@ func TestQuietStreamHasHeartbeatsAndEndsWithItsSession(t *testing.T) {
 	w.server.o.Viewers = viewers
 	s := w.openPage(w.serve(), "kinds=rollouts&namespace=&version=0")
 	s.want("hello")
-	s.want(":")
+	s.want("alive")
 	viewers.end()
 	for s.lines.Scan() {
 	}

@@ -44,6 +44,9 @@ type content struct {
 	// ChangesAt is when the page changes although its objects do not, such as when a window opens.
 	// An open page is made again then. Zero: never.
 	ChangesAt time.Time
+	// Check is an address of this console. If it is set, an open page asks it after a change of the
+	// kinds of the page whether it is still true, and says what has changed. It is not made again.
+	Check string
 	// Status is the status of the response. Zero: 200.
 	Status int
 }

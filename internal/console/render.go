@@ -58,6 +58,7 @@ type made struct {
 	version   uint64
 	live      bool
 	changesAt time.Time
+	check     string
 }
 
 // mainView is what the template of a page sees.
@@ -103,7 +104,7 @@ func (s *Server) makePage(r *request, p *page) (*made, error) {
 		v.Token, v.Viewer = r.viewer.formToken(), r.viewer.displayName()
 	}
 	m := &made{title: c.Title, section: p.section, status: http.StatusOK, kinds: p.kinds, namespace: r.namespace(), live: !p.personal && !p.still && len(p.kinds) > 0}
-	m.changesAt = c.ChangesAt
+	m.changesAt, m.check = c.ChangesAt, c.Check
 	if c.Status != 0 {
 		m.status = c.Status
 	}
@@ -164,6 +165,8 @@ type frameView struct {
 	Now       time.Time
 	// ChangesAt is content.ChangesAt as in RFC 3339. Empty: it changes only if its objects do.
 	ChangesAt string
+	// Check is content.Check.
+	Check string
 	// Retry is the number of seconds after which the page asks again. Zero: it does not.
 	Retry int
 }

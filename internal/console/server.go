@@ -161,7 +161,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request, p *page) {
 		s.serveError(w, r, viewer, err)
 		return
 	}
-	s.writeFrame(w, r, made, &frameView{Title: made.title, Section: made.section, Live: made.live, Kinds: made.kinds, Namespace: made.namespace, Version: made.version, Main: made.main, Viewer: viewer})
+	s.writeFrame(w, r, made, &frameView{Title: made.title, Section: made.section, Live: made.live, Kinds: made.kinds, Namespace: made.namespace, Version: made.version, Check: made.check, Main: made.main, Viewer: viewer})
 }
 
 // pageFor returns a page: one that was made for another viewer who sees the same, unless it is

@@ -141,6 +141,60 @@ func (s *stage) testInvalidation(t *testing.T) {
 	}
 }
 
+// testProposal: an open proposal says that the rollout has changed, and keeps what was typed.
+func (s *stage) testProposal(t *testing.T) {
+	tab := s.as(t, "stan", "actions/rollouts/fleet/gateway-2-1/stop?type=Force", chromium.Options{})
+	check := stays(tab)
+	tab.Fill("#confirm", "gateway-2")
+	s.pause("gateway-2-1", v1alpha1.IntentPaused)
+	tab.AwaitText("Since this page was made, something has changed. The change is now spec.state: Paused -> Stopped.")
+	tab.Await(`document.querySelector("#confirm").value === "gateway-2" && document.querySelector("#change ~ table").innerText.includes("Running")`)
+	tab.CheckAccessibility()
+	check(t)
+	tab.ClickTo("#live a")
+	tab.Await(`document.querySelector("#change ~ table").innerText.includes("Paused") && document.querySelector("#live").innerText === ""`)
+	s.pause("gateway-2-1", v1alpha1.IntentRunning)
+	tab.AwaitText("Since this page was made, something has changed.")
+}
+
+// testChangesWithoutScript: a browser that runs no script applies changes, too: one click, a
+// choice, and a confirmation that is typed.
+func (s *stage) testChangesWithoutScript(t *testing.T) {
+	tab := s.as(t, "stan", "rollouts/lab/lab-image", chromium.Options{NoScript: true})
+	lab := func() *v1alpha1.Rollout {
+		return demofleet.Get(s.world, &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: demofleet.Lab, Name: "lab-image"}})
+	}
+	tab.ClickTo("main .actions a") // pause
+	tab.ClickTo("form.apply button")
+	tab.AwaitText("The fields as they are now")
+	if state := lab().Spec.State; state != v1alpha1.IntentPaused {
+		t.Fatalf("spec.state is %s", state)
+	}
+	tab.Visit(s.url + "rollouts/lab/lab-image")
+	tab.ClickTo("main .actions a.danger")
+	tab.Click("#type-None")
+	tab.ClickTo("form.choose button")
+	tab.ClickTo("form.apply button")
+	tab.AwaitText("The fields as they are now")
+	if spec := lab().Spec; spec.State != v1alpha1.IntentStopped || spec.StopCancellation != v1alpha1.CancellationNone {
+		t.Fatalf("the rollout is %s with %s", spec.State, spec.StopCancellation)
+	}
+	tab.Visit(s.url + "actions/sets/lab/lab-image/invalidate?type=Soft")
+	tab.Fill("#confirm", "lab")
+	tab.Allow("status of 422")
+	if got := tab.ClickTo("form.apply button"); got != http.StatusUnprocessableEntity {
+		t.Errorf("with another name the status is %d", got)
+	}
+	tab.AwaitText("a confirmation is missing")
+	tab.Fill("#confirm", "lab-image")
+	tab.ClickTo("form.apply button")
+	tab.AwaitText("The fields as they are now")
+	set := demofleet.Get(s.world, &v1alpha1.DistributionSet{ObjectMeta: metav1.ObjectMeta{Namespace: demofleet.Lab, Name: "lab-image"}})
+	if set.Spec.Invalidation == nil || set.Spec.Invalidation.Cancellation != v1alpha1.CancellationSoft {
+		t.Errorf("spec.invalidation is %+v", set.Spec.Invalidation)
+	}
+}
+
 // testViewer: a person with the role goshawk-viewer sees what would be done, and cannot do it.
 func (s *stage) testViewer(t *testing.T) {
 	t.Parallel()

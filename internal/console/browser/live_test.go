@@ -37,7 +37,9 @@ const rowOf = `[...document.querySelectorAll("main tbody tr")].find(row => row.q
 func TestChanging(t *testing.T) {
 	s := newStage(t)
 	t.Run("live", s.testLive)
+	t.Run("proposal", s.testProposal)
 	t.Run("stop", s.testStop)
+	t.Run("without script", s.testChangesWithoutScript)
 	t.Run("invalidation", s.testInvalidation)
 }
 

@@ -65,6 +65,7 @@ func TestReading(t *testing.T) {
 	t.Run("keyboard", s.testKeyboard)
 	t.Run("without script", s.testWithoutScript)
 	t.Run("viewer", s.testViewer)
+	t.Run("silence", s.testSilence)
 }
 
 // testPages opens every page as a viewer. A page has no fault, no violation of accessibility with

@@ -56,10 +56,14 @@ type stage struct {
 	// console serves the requests. nil: connections are closed without an answer.
 	console atomic.Pointer[console.Server]
 	server  *httptest.Server
+	// isMisdirected is true if the console is served under another name.
+	isMisdirected atomic.Bool
 
 	mu sync.Mutex
 	// loggedOut has the people whose sessions have ended.
 	loggedOut map[string]bool
+	// silenced has the people whose requests get no answer.
+	silenced map[string]bool
 	// refusal is the error of the API server for each write. nil: the rights decide.
 	refusal error
 }
@@ -95,6 +99,10 @@ func (s *stage) serve() {
 		http.Redirect(w, r, "/"+r.URL.Query().Get("to"), http.StatusFound)
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if s.isSilent(r) {
+			<-r.Context().Done()
+			return
+		}
 		c := s.console.Load()
 		if c == nil {
 			panic(http.ErrAbortHandler)
@@ -111,13 +119,30 @@ func (s *stage) serve() {
 
 // restart replaces the console by a new process of it.
 func (s *stage) restart() {
-	s.console.Store(console.New(console.Options{Source: s.source, Viewers: s, Now: s.now}))
+	s.console.Store(console.New(console.Options{Source: s.source, Viewers: s, Now: s.now, IsHost: func(string) bool { return !s.isMisdirected.Load() }}))
 }
 
 // disconnect lets each connection end without an answer, until restart.
 func (s *stage) disconnect() {
 	s.console.Store(nil)
 	s.server.CloseClientConnections()
+}
+
+// silence lets each new request of a person wait, as in a network that drops packets.
+func (s *stage) silence(name string, isSilent bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.silenced == nil {
+		s.silenced = map[string]bool{}
+	}
+	s.silenced[name] = isSilent
+}
+
+func (s *stage) isSilent(r *http.Request) bool {
+	c, err := r.Cookie("session")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return err == nil && s.silenced[c.Value]
 }
 
 // Of implements console.Viewers.

@@ -77,8 +77,8 @@ type Options struct {
 	Scopes []string
 	// Claims are the claims that name the user and the groups.
 	Claims Claims
-	// KeyFile has the keys of sessions, and is read again after a change. If it is empty, there is a
-	// random key, which ends with the process.
+	// KeyFile has the keys of sessions, and is read again after a change. If it is empty, there is
+	// a random key, which ends with the process.
 	KeyFile string
 	// Lifetime is how long a session lasts.
 	Lifetime time.Duration

@@ -8,7 +8,8 @@
 
   // --- What the page says about itself: the banner, and how old the data are ---
 
-  let asOf = Date.now(), isLive = false, lostAt = 0;
+  let asOf = Date.now(), isLive = false, lostAt = 0, heardAt = 0;
+  const follows = () => main().hasAttribute("data-live"); // the page is made again after a change
 
   function banner(text, link) {
     const at = $("#live");
@@ -45,7 +46,7 @@
     const state = $("#asof");
     if (!state) return;
     const known = Date.parse($("#connection time")?.dateTime); // when the API server was reached last, if it is lost
-    const wasLive = (lostAt || known) && main().hasAttribute("data-live");
+    const wasLive = (lostAt || known) && follows();
     state.textContent = isLive && !known ? "live" : (wasLive ? "not live, " : "") + "as of " + clock(known ? known + skew : asOf);
     state.classList.toggle("lost", (!isLive || known) && wasLive);
   }
@@ -115,20 +116,23 @@
   }
 
   async function ask() {
-    const headers = { "X-Goshawk-Part": "main" };
-    if (tag) headers["If-None-Match"] = tag;
+    const headers = { "X-Goshawk-Part": "main" }, check = main().dataset.check;
+    if (tag && !check) headers["If-None-Match"] = tag;
     let response, text;
     try {
-      response = await fetch(location.href, { headers, cache: "no-store", redirect: "follow" });
+      response = await fetch(check || location.href, { headers, cache: "no-store", redirect: "follow", signal: AbortSignal.timeout(15000) });
       text = await response.text();
     } catch {
       return lost();
     }
     version = response.headers.get("X-Goshawk-Version") || version;
-    if (response.status === 304) return fresh();
+    if (response.status === 304) {
+      fresh();
+      return connect();
+    }
     const part = new DOMParser().parseFromString(text, "text/html");
     const shown = $("#main", part);
-    if (!shown) return lost("The console answered with status " + response.status + ".");
+    if (!shown) return lost("The console answered with status " + response.status + (/^text\/plain/.test(response.headers.get("Content-Type")) ? ": " + text.trim().slice(0, 300) : "."));
     const problem = $(".problem", shown)?.textContent || "";
     const hasContent = !$(".problem", main());
     if (response.status === 401) {
@@ -144,6 +148,16 @@
       banner(problem + " The page shows what was known at " + clock(asOf) + ".");
       refreshTimes();
       return schedule(2000);
+    }
+    if (check) {
+      const changed = all("li", shown).map((e) => e.textContent).join(" ") || problem, since = asOf;
+      fresh();
+      if (changed) {
+        asOf = since;
+        banner("Since this page was made, something has changed. " + changed, $("a", shown));
+        refreshTimes();
+      }
+      return connect();
     }
     tag = response.ok ? response.headers.get("ETag") || "" : "";
     document.title = part.title;
@@ -176,7 +190,7 @@
   function fresh() {
     asOf = Date.now();
     lostAt = 0;
-    isLive = events?.readyState === EventSource.OPEN;
+    isLive = follows() && events?.readyState === EventSource.OPEN;
     banner("");
     refreshTimes();
   }
@@ -194,7 +208,7 @@
   let events, topics = "";
 
   function connect() {
-    const wanted = main().hasAttribute("data-live") && !document.hidden ? main().dataset.kinds + " " + main().dataset.namespace : "";
+    const wanted = (follows() || main().dataset.check) && !document.hidden ? main().dataset.kinds + " " + main().dataset.namespace : "";
     if (wanted === topics && events?.readyState !== EventSource.CLOSED) return;
     events?.close();
     topics = wanted;
@@ -204,7 +218,8 @@
     events = new EventSource("/events?" + new URLSearchParams({ kinds, namespace, version: version || main().dataset.version }));
     events.addEventListener("hello", (e) => {
       const hello = JSON.parse(e.data), page = document.documentElement.dataset;
-      isLive = true;
+      heardAt = Date.now();
+      isLive = follows();
       if (hello.instance !== page.instance) {
         page.instance = hello.instance;
         if (!$(`script[src="${hello.script}"]`)) return renew();
@@ -213,7 +228,14 @@
       } else if (lostAt) update();
       refreshTimes();
     });
-    events.addEventListener("changed", update);
+    events.addEventListener("changed", () => {
+      heardAt = Date.now();
+      update();
+    });
+    events.addEventListener("alive", () => {
+      heardAt = Date.now();
+      if (isLive && !asking) asOf = heardAt;
+    });
     events.addEventListener("error", () => {
       isLive = false;
       refreshTimes();
@@ -221,6 +243,16 @@
       if (events.readyState === EventSource.CLOSED) schedule(5000);
       else schedule(1000);
     });
+  }
+
+  // A network can drop a connection silently. The console sends an event at least every 20 seconds.
+  function checkStream() {
+    if (document.hidden || events?.readyState !== EventSource.OPEN || Date.now() - heardAt < 50000) return;
+    events.close();
+    isLive = false;
+    lostAt ||= heardAt;
+    refreshTimes();
+    update();
   }
 
   // The console was restarted with another version: the page and its script are loaded again.
@@ -231,7 +263,7 @@
 
   document.addEventListener("visibilitychange", () => {
     connect();
-    if (!document.hidden && main().hasAttribute("data-live")) update();
+    if (!document.hidden && (follows() || main().dataset.check)) update();
   });
   document.addEventListener("input", (e) => (e.target.dataset.edited = ""));
   document.addEventListener("reset", (e) => all("[data-edited]", e.target).forEach((i) => delete i.dataset.edited));
@@ -313,5 +345,5 @@
   if (main().dataset.retry) schedule(main().dataset.retry * 1000);
   planNext();
   refreshTimes();
-  setInterval(refreshTimes, 5000);
+  setInterval(() => (checkStream(), refreshTimes()), 5000);
 }
