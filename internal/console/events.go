@@ -13,20 +13,14 @@ import (
 	"time"
 )
 
-const (
-	// heartbeatInterval is the interval of the event "alive" on the stream of a page, so that
-	// proxies keep it, and a lost connection is noticed. The script of the page expects an event
-	// every 50 seconds.
-	heartbeatInterval = 20 * time.Second
-	// streamLifetime is how long a stream lasts. Then the browser connects again.
-	streamLifetime = time.Hour
-	// writeTimeout is the maximum time of a write to a browser.
-	writeTimeout = 15 * time.Second
-)
+// heartbeatInterval is the interval of the event "alive" on the stream of a page, so that proxies
+// keep it, and a lost connection is noticed. The script of the page expects an event every 50
+// seconds.
+const heartbeatInterval = 20 * time.Second
 
 // serveEvents serves the stream of an open page: "hello" once, with what the page compares with its
-// own, "changed" after each change of what it shows, and "alive" in between. The query has the kinds and the namespace
-// of the page, and the version that the page was made from.
+// own, "changed" after each change of what it shows, and "alive" in between. The query has the
+// kinds and the namespace of the page, and the version that the page was made from.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	viewer, err := s.o.Viewers.Of(r)
 	if err != nil {
@@ -51,7 +45,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	defer s.hub.remove(open)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
-	out := eventWriter{w: w, control: http.NewResponseController(w)}
+	out := eventWriter{w: w, control: http.NewResponseController(w), timeout: s.bounds.write}
 	_ = out.control.SetReadDeadline(time.Time{}) // that of the request would end the stream
 	hello, _ := json.Marshal(struct {
 		Instance string `json:"instance"`
@@ -65,7 +59,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	heartbeat := time.NewTicker(s.heartbeat)
 	defer heartbeat.Stop()
-	end := time.NewTimer(streamLifetime)
+	end := time.NewTimer(s.bounds.stream)
 	defer end.Stop()
 	for {
 		ok := true
@@ -92,11 +86,12 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 type eventWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	timeout time.Duration
 }
 
 // send writes an event and reports whether the browser is still there.
 func (e eventWriter) send(format string, args ...any) bool {
-	_ = e.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not all servers have one
+	_ = e.control.SetWriteDeadline(time.Now().Add(e.timeout)) // not all servers have one
 	if _, err := fmt.Fprintf(e.w, format, args...); err != nil {
 		return false
 	}

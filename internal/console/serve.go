@@ -17,13 +17,25 @@ import (
 )
 
 const (
-	// maxConnections is the maximum number of open connections of browsers.
-	maxConnections = 2000
 	// maxHeader is the maximum size of the head of a request, in bytes.
 	maxHeader = 32 << 10
 	// shutdownTime is how long requests may continue after the end was requested.
 	shutdownTime = 5 * time.Second
 )
+
+// bounds are what browsers can use.
+type bounds struct {
+	// connections is the maximum number of open connections of browsers.
+	connections int
+	// idle is how long a connection without a request stays open.
+	idle time.Duration
+	// write is the maximum time of a write to a browser.
+	write time.Duration
+	// stream is how long a stream lasts. Then the browser connects again.
+	stream time.Duration
+}
+
+var defaultBounds = bounds{connections: 2000, idle: 2 * time.Minute, write: 15 * time.Second, stream: time.Hour}
 
 // Serve serves the console on a listener until ctx ends. It closes the listener.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
@@ -33,14 +45,14 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		Handler:           s,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       s.bounds.idle,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return streams },
 		ErrorLog:          log.New(io.Discard, "", 0), // what browsers do wrong
 	}
 	server.RegisterOnShutdown(endStreams)
 	served := make(chan error, 1)
-	limited := netutil.LimitListener(listener, maxConnections)
+	limited := netutil.LimitListener(listener, s.bounds.connections)
 	if s.o.TLS != nil {
 		limited = tls.NewListener(limited, s.o.TLS)
 	}

@@ -67,8 +67,9 @@ type Server struct {
 	previews previews
 	hub      *hub
 	cache    *pageCache
-	// heartbeat is heartbeatInterval. Tests set it.
+	// heartbeat is heartbeatInterval. Tests set it and the bounds.
 	heartbeat time.Duration
+	bounds    bounds
 }
 
 // New returns a server.
@@ -76,7 +77,7 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, pages: append(pages(), actionPages()...), instance: rand.Text(), render: newRenderer(), hub: newHub(), cache: newPageCache(), heartbeat: heartbeatInterval}
+	s := &Server{o: o, pages: append(pages(), actionPages()...), instance: rand.Text(), render: newRenderer(), hub: newHub(), cache: newPageCache(), heartbeat: heartbeatInterval, bounds: defaultBounds}
 	o.Source.Watch(s.hub.note)
 	s.roster, s.overlaps = explain.NewRoster(o.Source.Index()), newOverlapCache(o.Source.Index(), o.Now)
 	o.Source.Index().Watch(s.roster.Note)
@@ -117,7 +118,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 	h.Set("Cache-Control", "no-store")
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // not all servers have one
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.bounds.write)) // not all servers have one
 	switch {
 	case s.o.IsHost != nil && !s.o.IsHost(r.Host):
 		http.Error(w, "The console is not served under this name. Open the address that it printed, or that of --console-base-url.", http.StatusMisdirectedRequest)
