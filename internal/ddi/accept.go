@@ -53,10 +53,11 @@ func negotiate(accept []string) (mediaType string, ok bool) {
 }
 
 // preferenceOf returns the preference for a media type according to the range that names it most
-// exactly. A range that cannot be read accepts nothing, and an empty one everything.
+// exactly. A range that cannot be read accepts nothing, and an empty one everything. If only its
+// parameters cannot be read, it has none.
 func preferenceOf(mediaType string, ranges []string) (found preference) {
 	for i, text := range ranges {
-		name, parameters, _ := mime.ParseMediaType(text) // the name is empty if it cannot be read
+		name := mediaTypeOf(text)
 		if strings.TrimSpace(text) == "" {
 			name = "*/*"
 		}
@@ -65,6 +66,7 @@ func preferenceOf(mediaType string, ranges []string) (found preference) {
 			continue
 		}
 		found = preference{quality: 1, exactness: exactness, before: -i}
+		_, parameters, _ := mime.ParseMediaType(text)
 		if q, ok := parameters["q"]; ok {
 			var err error
 			if found.quality, err = strconv.ParseFloat(q, 64); err != nil || !(found.quality >= 0 && found.quality <= 1) { // NaN is neither

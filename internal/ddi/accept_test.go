@@ -37,6 +37,10 @@ func TestNegotiate(t *testing.T) {
 		"a range that cannot be read":                       {[]string{"application/"}, ""},
 		"a range that cannot be read, and JSON":             {[]string{"a b c, application/json"}, plain},
 		"parameters that cannot be read":                    {[]string{"application/json; charset"}, plain},
+		"a parameter with two values":                       {[]string{"application/json; charset=utf-8; charset=UTF-8"}, plain},
+		"a parameter with a comma":                          {[]string{`text/html, application/cbor; profile="a,b"`}, cbor},
+		"parameters without a type":                         {[]string{";q=0.5"}, ""},
+		"capitals in a suffix":                              {[]string{"APPLICATION/*+JSON"}, hal},
 		"a type that starts like one of the known":          {[]string{"application/jsonp"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -302,9 +302,11 @@ func bodyFacts(t *testing.T, f fact) {
 			}
 		}
 	}
-	s, _ := inSituation(t, f.in)
-	if w := send(s, f.request, "Content-Type: application/json;charset=UTF-8"); w.Code != f.status {
-		t.Errorf("a body with a charset: %d, want %d", w.Code, f.status)
+	for _, mediaType := range []string{"application/json;charset=UTF-8", "APPLICATION/JSON", "application/json;", `application/json; charset="utf-8"; charset=UTF-8`} {
+		s, _ := inSituation(t, f.in)
+		if w := send(s, f.request, "Content-Type: "+mediaType); w.Code != f.status {
+			t.Errorf("a body of %s: %d, want %d", mediaType, w.Code, f.status)
+		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"strings"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
@@ -46,10 +45,14 @@ func decoded[T any](v *visit, body []byte, decode func([]byte) (T, error)) (docu
 	return document, err
 }
 
-// sentType returns the media type of the body, without parameters, or "".
-func (v *visit) sentType() string {
-	mediaType, _, _ := mime.ParseMediaType(v.Header.Get("Content-Type")) // "" if it cannot be read
-	return mediaType
+// sentType returns the media type of the body, or "". Its parameters have no effect, also if they
+// cannot be read.
+func (v *visit) sentType() string { return mediaTypeOf(v.Header.Get("Content-Type")) }
+
+// mediaTypeOf returns a media type without its parameters, in lower case.
+func mediaTypeOf(text string) string {
+	mediaType, _, _ := strings.Cut(text, ";")
+	return strings.ToLower(strings.TrimSpace(mediaType))
 }
 
 // checkContent refuses bodies that are not plain JSON or CBOR, or that are announced to be too
