@@ -5,6 +5,8 @@ package config_test
 
 import (
 	"encoding/json"
+	"os"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -113,6 +115,24 @@ func TestTheDashboardCanBeLoaded(t *testing.T) {
 				}
 				used[[2]int{x, y}] = p.Title
 			}
+		}
+	}
+}
+
+// An operator sees each metric of docs/metrics.md that Goshawk itself defines in the dashboard.
+func TestEveryMetricIsInTheDashboard(t *testing.T) {
+	page, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dashboard := of[corev1.ConfigMap](t, build(t, "grafana"), "ConfigMap")["goshawk-dashboard"].Data["goshawk.json"]
+	metrics := regexp.MustCompile("(?m)^\\| `(goshawk_[a-z_]+)` ").FindAllStringSubmatch(string(page), -1)
+	if len(metrics) < 40 {
+		t.Errorf("docs/metrics.md has %d metrics", len(metrics))
+	}
+	for _, m := range metrics {
+		if !regexp.MustCompile(`\b` + m[1] + `(_bucket)?\b`).MatchString(dashboard) {
+			t.Errorf("no panel shows %s", m[1])
 		}
 	}
 }
