@@ -7,7 +7,7 @@ package policy
 
 import "embed"
 
-// Files has a YAML file with a policy and its binding for each kind.
+// Files has a file for each policy, with the policy and its binding, and kustomization.yaml.
 //
-//go:embed deletions.yaml distributionsets.yaml rollouts.yaml targets.yaml
+//go:embed *.yaml
 var Files embed.FS

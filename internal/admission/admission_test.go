@@ -50,7 +50,12 @@ func TestRefusalsOfAnAccountWithoutRights(t *testing.T) {
 		"a target is created and canceled": {"Target", "targets", "", `{spec: {cancel: {upTo: 1}}}`, []string{
 			"spec.cancel with cancellation Soft needs the verb cancel on targets" + stopper + "remove spec.cancel",
 		}},
-		"an update without a policy": {"AutoAssignment", "autoassignments", "", `{spec: {state: Paused}}`, nil},
+		"a rollout gets an owner": {"Rollout", "rollouts", `{spec: {}}`, `{metadata: {ownerReferences: [{name: a}]}, spec: {deletionCancellation: Force}}`, []string{
+			"metadata.ownerReferences of rollouts/one makes the API server delete it with its owner, which cancels on devices (spec.deletionCancellation Force), and needs the verb forcecancel on targets" + stopper + "remove ownerReferences",
+			"spec.deletionCancellation Force needs the verb forcecancel on targets" + stopper + "leave deletionCancellation as it was",
+		}},
+		"an update that causes a warning only": {"Rollout", "rollouts", `{metadata: {deletionTimestamp: "2026-03-01T00:00:00Z"}, spec: {}}`, `{spec: {}}`, nil},
+		"an update without a policy":           {"AutoAssignment", "autoassignments", "", `{spec: {state: Paused}}`, nil},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ package admission
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -75,7 +76,7 @@ type compiledPolicy struct {
 	conditions, validations, messages cel.ConditionEvaluator
 }
 
-// compiled returns the policies of config/policy.
+// compiled returns the policies of config/policy that refuse requests.
 var compiled = sync.OnceValues(func() ([]*compiledPolicy, error) {
 	files, err := fs.Glob(policy.Files, "*.yaml")
 	if err != nil {
@@ -83,23 +84,41 @@ var compiled = sync.OnceValues(func() ([]*compiledPolicy, error) {
 	}
 	var all []*compiledPolicy
 	for _, name := range files {
+		if name == "kustomization.yaml" {
+			continue
+		}
 		data, err := fs.ReadFile(policy.Files, name)
 		if err != nil {
 			return nil, err
 		}
-		document, _, _ := bytes.Cut(data, []byte("\n---\n")) // the second document is the binding
-		var p admissionregistrationv1.ValidatingAdmissionPolicy
-		if err := yaml.UnmarshalStrict(document, &p); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		c, err := compile(&p)
+		p, err := read(data)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		all = append(all, c)
+		if p != nil {
+			all = append(all, p)
+		}
 	}
 	return all, nil
 })
+
+// read compiles the policy of a file with a policy and its binding. It returns nil if the binding
+// refuses no request.
+func read(data []byte) (*compiledPolicy, error) {
+	first, second, _ := bytes.Cut(data, []byte("\n---\n"))
+	var p admissionregistrationv1.ValidatingAdmissionPolicy
+	var binding admissionregistrationv1.ValidatingAdmissionPolicyBinding
+	if err := errors.Join(yaml.UnmarshalStrict(first, &p), yaml.UnmarshalStrict(second, &binding)); err != nil {
+		return nil, err
+	}
+	if binding.Spec.PolicyName != p.Name {
+		return nil, fmt.Errorf("the binding is of policy %q, not of %q", binding.Spec.PolicyName, p.Name)
+	}
+	if !slices.Contains(binding.Spec.ValidationActions, admissionregistrationv1.Deny) {
+		return nil, nil
+	}
+	return compile(&p)
+}
 
 // expression is an expression of a policy, for the library of the API server.
 type expression struct {

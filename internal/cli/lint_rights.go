@@ -143,7 +143,7 @@ func (by *applier) doNotGive() string {
 }
 
 // fieldOfMessage finds the field that the message of a policy is about.
-var fieldOfMessage = regexp.MustCompile(`\bspec(\.[A-Za-z]+)+`)
+var fieldOfMessage = regexp.MustCompile(`\b(spec|metadata)(\.[A-Za-z]+)+`)
 
 // startsPredicate finds a message that can be read after the field and a colon.
 var startsPredicate = regexp.MustCompile(`^(needs|None|Soft|Force)\b`)

@@ -355,8 +355,8 @@ func TestDefaultContainsThePolicies(t *testing.T) {
 	cluster.Kubectl(t, "create", "namespace", "elsewhere")
 	applied := strings.Fields(cluster.Kubectl(t, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-o", "name", "-k", overlay))
 	for _, kind := range []string{"validatingadmissionpolicy", "validatingadmissionpolicybinding"} {
-		for _, name := range []string{"distributionsets", "targets", "rollouts", "deletions"} {
-			want := kind + ".admissionregistration.k8s.io/" + name + ".rights.goshawk.dev"
+		for _, name := range []string{"distributionsets.rights", "targets.rights", "rollouts.rights", "deletions.rights", "owners.rights", "terminating"} {
+			want := kind + ".admissionregistration.k8s.io/" + name + ".goshawk.dev"
 			if !slices.Contains(applied, want) {
 				t.Errorf("config/default does not contain %s", want)
 			}

@@ -213,6 +213,7 @@ var smallest = map[string]string{
 	"DistributionSet": `{name: firmware, version: "2.1", type: full-image}`,
 	"Target":          `{}`,
 	"Rollout":         `{update: {distributionSet: firmware-2-1}}`,
+	"AutoAssignment":  `{update: {distributionSet: firmware-2-1}}`,
 	"DeviceAccess":    `{gatewayToken: {secretName: gateway}}`,
 }
 

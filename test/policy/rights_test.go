@@ -341,10 +341,10 @@ func TestRightsByRBACAlone(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	may := map[string]map[string]string{
-		"create": {"SoftwareModule": "editor", "DistributionSet": "editor", "Target": "editor", "Rollout": "editor"},
-		"patch":  {"SoftwareModule": "editor", "DistributionSet": "editor stopper", "Target": "editor stopper", "Rollout": "editor approver stopper"},
-		"update": {"SoftwareModule": "editor", "DistributionSet": "editor stopper", "Target": "stopper", "Rollout": "editor approver stopper"},
-		"delete": {"SoftwareModule": "editor", "DistributionSet": "editor", "Target": "editor", "Rollout": "editor"},
+		"create": {"SoftwareModule": "editor", "DistributionSet": "editor", "Target": "editor", "Rollout": "editor", "AutoAssignment": "editor"},
+		"patch":  {"SoftwareModule": "editor", "DistributionSet": "editor stopper", "Target": "editor stopper", "Rollout": "editor approver stopper", "AutoAssignment": "editor stopper"},
+		"update": {"SoftwareModule": "editor", "DistributionSet": "editor stopper", "Target": "stopper", "Rollout": "editor approver stopper", "AutoAssignment": "editor stopper"},
+		"delete": {"SoftwareModule": "editor", "DistributionSet": "editor", "Target": "editor", "Rollout": "editor", "AutoAssignment": "editor"},
 		"status": {},
 	}
 	edits := map[string]func(c client.Client, kind string, there *unstructured.Unstructured) error{
