@@ -38,6 +38,10 @@ const (
 	// the name of the DeviceAccess that allowed it. It only counts the Target for that
 	// DeviceAccess: users who may write Targets may change it.
 	DeviceAccessAnnotation = "goshawk.dev/device-access"
+	// ManifestURLAnnotation is an annotation that users may write: the http or https URL of the
+	// manifest of the object in Git, such as the page of a forge that edits it. The plugin and the
+	// console show it where a change is to be committed. Another value is ignored.
+	ManifestURLAnnotation = "goshawk.dev/manifest-url"
 	// ArgoIgnoreAnnotation prevents Argo CD from refreshing an application each time a generated
 	// object changes.
 	ArgoIgnoreAnnotation = "argocd.argoproj.io/ignore-resource-updates"

@@ -222,6 +222,9 @@ func (p *proposed) details() string {
 	if err == nil {
 		fmt.Fprintf(&out, "\ncommit:\n%s", indent(manifest))
 	}
+	if p.ManifestURL != "" {
+		fmt.Fprintf(&out, "\nmanifest in Git:\n  %s\n", p.ManifestURL)
+	}
 	return out.String()
 }
 
@@ -231,8 +234,11 @@ func (p *proposed) appliedText() string {
 	out.WriteString(p.heading())
 	p.effectText(&out)
 	fmt.Fprintf(&out, "\napplied to %s %s/%s\n", p.Kind, p.Namespace, p.Name)
-	if len(p.Origins) > 0 {
+	if len(p.Origins) > 0 || p.ManifestURL != "" {
 		fmt.Fprintln(&out, "commit the same change: --patch prints it")
+	}
+	if p.ManifestURL != "" {
+		fmt.Fprintf(&out, "manifest in Git: %s\n", p.ManifestURL)
 	}
 	return out.String()
 }

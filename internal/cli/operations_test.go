@@ -412,3 +412,21 @@ func TestOperationsHaveExamples(t *testing.T) {
 		}
 	}
 }
+
+func TestManifestInGitIsNamed(t *testing.T) {
+	const url = "https://forge.example/fleet/edit/main/firmware-2-1.yaml"
+	target := objects.Target("gw-01", func(t *v1alpha1.Target) { t.Annotations = map[string]string{v1alpha1.ManifestURLAnnotation: url} })
+	w := newWorld(t, target)
+	if got := w.run("hold", "gw-01"); !strings.Contains(got.out, "\nmanifest in Git:\n  "+url+"\n") {
+		t.Errorf("the proposal is\n%s%s", got.out, got.errOut)
+	}
+	if got := w.run("hold", "gw-01", "-o", "json"); !strings.Contains(got.out, `"manifestURL": "`+url+`"`) {
+		t.Errorf("for a program:\n%s%s", got.out, got.errOut)
+	}
+	if got := w.run("hold", "gw-01", "--patch"); strings.Contains(got.out, url) {
+		t.Errorf("the patch is\n%s", got.out)
+	}
+	if got := w.run("hold", "gw-01", "--apply"); !strings.Contains(got.out, "commit the same change: --patch prints it\nmanifest in Git: "+url+"\n") {
+		t.Errorf("after the write:\n%s%s", got.out, got.errOut)
+	}
+}

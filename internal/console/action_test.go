@@ -674,6 +674,24 @@ func TestManifestToDownload(t *testing.T) {
 	w.get("/actions/rollouts/fleet/firmware/resume/manifest.yaml").wantStatus(http.StatusConflict).wantText("cannot resume rollout fleet/firmware")
 }
 
+// An object may name the page of its manifest in Git. An address that is no URL is no link.
+func TestLinkToTheManifestInGit(t *testing.T) {
+	const link = "Open the manifest in Git"
+	named := func(url string) *v1alpha1.Rollout {
+		r := runningRollout(wants(v1alpha1.IntentPaused))
+		r.Annotations = map[string]string{v1alpha1.ManifestURLAnnotation: url}
+		return r
+	}
+	const url = "https://forge.example/fleet/edit/main/firmware.yaml"
+	for _, path := range []string{"/actions/rollouts/fleet/firmware/resume", "/actions/rollouts/fleet/firmware/pause/done"} {
+		page := newActionWorld(t, named(url)).get(path).wantStatus(http.StatusOK)
+		if got := page.link(link); got != url {
+			t.Errorf("%s: the link is %q", path, got)
+		}
+		newActionWorld(t, named("javascript:alert(1)")).get(path).wantStatus(http.StatusOK).wantNoText(link)
+	}
+}
+
 // The page after a change shows the fields as they are, and that a tool has set one back.
 func TestPageAfterAChange(t *testing.T) {
 	r := runningRollout(wants(v1alpha1.IntentPaused))

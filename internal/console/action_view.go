@@ -63,6 +63,8 @@ type actionView struct {
 	// Patch, Kubectl and Plugin are the same change for a terminal. Manifest is the object as it
 	// should be in Git, and Download its address.
 	Patch, Kubectl, Plugin, Manifest, Download string
+	// ManifestURL is where the manifest can be edited in Git, if the object names it.
+	ManifestURL string
 	// Owners say which GitOps tools own a changed field. IsLocked is true if the console does not
 	// write the field because of that.
 	Owners   []string
@@ -257,7 +259,7 @@ func (a *actionRequest) fill(v *actionView, change *operation.Change) error {
 	if v.Manifest, err = proposal.Manifest(a.raw, change); err != nil {
 		return err
 	}
-	v.Download = a.actionPath() + "/manifest.yaml?" + a.values().Encode()
+	v.Download, v.ManifestURL = a.actionPath()+"/manifest.yaml?"+a.values().Encode(), p.ManifestURL
 	for _, sentence := range p.OwnerSentences() {
 		v.Owners = append(v.Owners, sentence+".")
 	}
@@ -546,9 +548,9 @@ type doneView struct {
 	// IsOther is true if all fields were written by others.
 	IsWritten, IsOther bool
 	// Reverted names the tools that have written a field since.
-	Reverted           []string
-	Origins            []operation.Origin
-	Manifest, Download string
+	Reverted                        []string
+	Origins                         []operation.Origin
+	Manifest, Download, ManifestURL string
 }
 
 // writtenField is a field with what wrote it last.
@@ -561,7 +563,7 @@ type writtenField struct {
 // done is the page after a change was written: the fields as they are now, and what wrote them.
 func (a *actionRequest) done() (content, error) {
 	v := doneView{Title: a.title() + ": result", Noun: a.noun, Namespace: a.path("namespace"), Name: a.name(), ObjectPath: a.objectPath(), Origins: operation.OriginsOf(a.object),
-		Download: a.actionPath() + "/done/manifest.yaml"}
+		Download: a.actionPath() + "/done/manifest.yaml", ManifestURL: operation.ManifestURLOf(a.object)}
 	tools := map[string]bool{}
 	for _, path := range operation.FieldsOf(a.verb) {
 		f := writtenField{Path: path, Value: notSet}

@@ -305,3 +305,34 @@ func TestStopAfterAStop(t *testing.T) {
 		})
 	}
 }
+
+func TestManifestURL(t *testing.T) {
+	for name, tc := range map[string]struct {
+		value  string
+		isUsed bool
+	}{
+		"a page that edits the file": {"https://forge.example/fleet/edit/main/rollouts/firmware-2-1.yaml?mr=1#L7", true},
+		"http":                       {"http://forge.internal/fleet", true},
+		"none":                       {"", false},
+		"a program":                  {"javascript:alert(1)", false},
+		"a relative path":            {"rollouts/firmware-2-1.yaml", false},
+		"no host":                    {"https:///fleet", false},
+		"a URL of ssh":               {"ssh://git@forge.example/fleet.git", false},
+		"credentials":                {"https://robot:secret@forge.example/fleet", false},
+		"two lines":                  {"https://forge.example/\nrun this", false},
+		"a blank":                    {"https://forge.example/a b", false},
+		"letters that look alike":    {"https://fоrge.example/", false},
+		"too long":                   {"https://forge.example/" + strings.Repeat("a", 2048), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := ""
+			if tc.isUsed {
+				want = tc.value
+			}
+			r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"goshawk.dev/manifest-url": tc.value}}}
+			if got := ManifestURLOf(r); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		})
+	}
+}

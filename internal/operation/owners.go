@@ -4,11 +4,14 @@
 package operation
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
 // Origin is an object of a GitOps tool that applies a manifest.
@@ -46,6 +49,21 @@ func ToolOf(manager string) string {
 		return toolHelm
 	}
 	return ""
+}
+
+// maxManifestURL is the maximum length of the URL of a manifest.
+const maxManifestURL = 2048
+
+// ManifestURLOf returns the URL of the manifest in Git that the object names, or nothing if it
+// names none, or none that a person can open safely.
+func ManifestURLOf(o metav1.Object) string {
+	value := o.GetAnnotations()[v1alpha1.ManifestURLAnnotation]
+	isPlain := !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' })
+	u, err := url.Parse(value)
+	if err != nil || !isPlain || len(value) > maxManifestURL || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+		return ""
+	}
+	return value
 }
 
 // OriginsOf returns the objects of GitOps tools that apply this object, by the labels and

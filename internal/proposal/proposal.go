@@ -31,13 +31,15 @@ type Proposal struct {
 	// manifest.
 	Owners  []operation.Owner  `json:"owners,omitempty"`
 	Origins []operation.Origin `json:"origins,omitempty"`
+	// ManifestURL is where a person can edit the manifest in Git, if the object names it.
+	ManifestURL string `json:"manifestURL,omitempty"`
 	// Applied is true if the change was written.
 	Applied bool `json:"applied"`
 }
 
 // Of returns the proposal for a change that was computed from this object.
 func Of(change *operation.Change, object metav1.Object) (*Proposal, error) {
-	p := &Proposal{Change: change, Patch: change.Patch(), Owners: operation.OwnersOf(object, change.Fields), Origins: operation.OriginsOf(object)}
+	p := &Proposal{Change: change, Patch: change.Patch(), Owners: operation.OwnersOf(object, change.Fields), Origins: operation.OriginsOf(object), ManifestURL: operation.ManifestURLOf(object)}
 	data, err := json.Marshal(p.Patch)
 	if err != nil {
 		return nil, err
