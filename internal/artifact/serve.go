@@ -6,8 +6,10 @@ package artifact
 import (
 	"context"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,9 +31,10 @@ func (s *Store) Serve(w http.ResponseWriter, r *http.Request, device string, fil
 	if err := file.check(); err != nil {
 		return 0, err
 	}
-	to := &writer{ResponseWriter: w, ctx: r.Context(), store: s, control: http.NewResponseController(w)}
+	to := &writer{ResponseWriter: w, ctx: r.Context(), store: s, control: http.NewResponseController(w), size: file.Size}
 	from := s.newContent(r.Context(), file)
 	defer from.Close()
+	r = withoutEmptyRanges(r, file.Size)
 	if r.Method != http.MethodHead {
 		if !s.enter(device, file.Namespace) {
 			return 0, Error{RetryAfter: limitRetry, Reason: "too many artifacts are being downloaded"}
@@ -89,9 +92,35 @@ func (s *Store) singleRange(r *http.Request, from *content) *http.Request {
 	if !strings.Contains(r.Header.Get("Range"), ",") || !from.isStreamed() {
 		return r
 	}
-	without := r.Clone(r.Context())
-	without.Header.Del("Range")
-	return without
+	return withRange(r, "")
+}
+
+// withoutEmptyRanges removes the ranges of the last 0 bytes, which http.ServeContent would answer
+// with 206 and a Content-Range that ends before it starts. If there are no others, the range is one
+// behind the file.
+func withoutEmptyRanges(r *http.Request, size int64) *http.Request {
+	list, isBytes := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
+	if !isBytes || !strings.Contains(list, "-0") {
+		return r
+	}
+	wanted := slices.DeleteFunc(strings.Split(list, ","), func(one string) bool {
+		last, isSuffix := strings.CutPrefix(strings.TrimSpace(one), "-")
+		return isSuffix && last != "" && strings.Trim(last, "0") == ""
+	})
+	if len(wanted) == 0 {
+		return withRange(r, fmt.Sprintf("bytes=%d-", size))
+	}
+	return withRange(r, "bytes="+strings.Join(wanted, ","))
+}
+
+// withRange returns the request with another Range; "": without one.
+func withRange(r *http.Request, value string) *http.Request {
+	changed := r.Clone(r.Context())
+	changed.Header.Del("Range")
+	if value != "" {
+		changed.Header.Set("Range", value)
+	}
+	return changed
 }
 
 func setHeaders(h http.Header, file File) {
@@ -108,12 +137,19 @@ type writer struct {
 	ctx     context.Context
 	store   *Store
 	control *http.ResponseController
+	size    int64
 	status  int
 	isSent  bool
 	failed  error
 }
 
-func (w *writer) WriteHeader(status int) { w.status = status }
+// WriteHeader sets the status. Every 416 has the size of the file, also that of a malformed range.
+func (w *writer) WriteHeader(status int) {
+	if status == http.StatusRequestedRangeNotSatisfiable {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", w.size))
+	}
+	w.status = status
+}
 
 func (w *writer) send() {
 	w.isSent = true
