@@ -201,6 +201,8 @@ func printState(out io.Writer, s journal.State, connection []string) {
 	}
 	if q := s.Question; q != nil && q.Answer == "" {
 		fmt.Fprintf(w, "To be confirmed:\t%s: %s\n\tgoshawk-agent confirm, or goshawk-agent deny\n", q.ID, softwareOf(q.Software))
+	} else if q != nil {
+		fmt.Fprintf(w, "%s:\t%s: %s\n\tthe server does not have this answer yet\n", q.Answer, q.ID, softwareOf(q.Software))
 	}
 	if l := s.Last; l != nil {
 		fmt.Fprintf(w, "Last update:\t%s %s %s\n", l.ID, l.Outcome, l.Ended.Format(time.RFC3339))
@@ -288,10 +290,13 @@ func modulesOf(changes []journal.Change) string {
 
 func (p *program) install() *cobra.Command {
 	var m update.Module
+	var set update.Set
 	var metadata []string
 	c := &cobra.Command{
 		Use: "install FILE...", Short: "Install files without a server, and wait for the result", Args: cobra.MinimumNArgs(1),
-		Example: "  goshawk-agent install app-2.1.tar.gz --type bundle --name web --version 2.1",
+		Long: "Install the files as one software module, without a server, and wait for the result. The running agent does it, or the\ncommand itself if none runs. The next connection to the server reports the new inventory.",
+		Example: "  goshawk-agent install app-2.1.tar.gz --type bundle --name web --version 2.1\n" +
+			"  goshawk-agent install app.conf --type file --name settings --version 3 --metadata path=/opt/app",
 		RunE: func(c *cobra.Command, files []string) error {
 			for _, file := range files {
 				a, err := artifactOf(file)
@@ -308,10 +313,17 @@ func (p *program) install() *cobra.Command {
 				}
 				m.Metadata[key] = value
 			}
-			return p.updateByHand(c.Context(), update.Change{Module: m})
+			r := agent.Request{Changes: []update.Change{{Module: m}}}
+			if c.Flags().Changed("set") {
+				r.Set = &set
+			}
+			return p.updateByHand(c.Context(), r)
 		},
 	}
 	moduleFlags(c, &m)
+	c.Flags().StringVar(&set.Name, "set", "", "name of the distribution set that the device runs then, if the server is to know it")
+	c.Flags().StringVar(&set.Version, "set-version", "", "version of that distribution set")
+	c.MarkFlagsRequiredTogether("set", "set-version")
 	c.Flags().StringVar(&m.Version, "version", "", "version of the software module")
 	c.Flags().StringArrayVar(&metadata, "metadata", nil, "metadata of the software module, as key=value")
 	_ = c.MarkFlagRequired("version")
@@ -324,7 +336,7 @@ func (p *program) remove() *cobra.Command {
 		Use: "remove", Short: "Remove a software module, and wait for the result", Args: cobra.NoArgs,
 		Example: "  goshawk-agent remove --type bundle --name web",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return p.updateByHand(c.Context(), update.Change{Module: m, Removes: true})
+			return p.updateByHand(c.Context(), agent.Request{Changes: []update.Change{{Module: m, Removes: true}}})
 		},
 	}
 	moduleFlags(c, &m)
@@ -351,15 +363,15 @@ func artifactOf(file string) (update.Artifact, error) {
 }
 
 // updateByHand lets the running agent do an update. If none runs, the command does it itself.
-func (p *program) updateByHand(ctx context.Context, changes ...update.Change) error {
+func (p *program) updateByHand(ctx context.Context, r agent.Request) error {
 	config, err := agent.ReadConfig(p.config)
 	if err != nil {
 		return err
 	}
 	var result update.Result
-	err = agent.Ask(ctx, config.Folder, "/update", agent.Request{Changes: changes}, &result)
+	err = agent.Ask(ctx, config.Folder, "/update", r, &result)
 	if errors.Is(err, agent.ErrNotRunning) {
-		result, err = p.updateAlone(ctx, changes)
+		result, err = p.updateAlone(ctx, r)
 	}
 	if err != nil {
 		return err
@@ -377,14 +389,14 @@ func (p *program) updateByHand(ctx context.Context, changes ...update.Change) er
 	return nil
 }
 
-func (p *program) updateAlone(ctx context.Context, changes []update.Change) (update.Result, error) {
+func (p *program) updateAlone(ctx context.Context, r agent.Request) (update.Result, error) {
 	_, a, unlock, err := p.open()
 	if err != nil {
 		return update.Result{}, err
 	}
 	defer unlock()
 	a.Server = nil
-	result, err := a.UpdateAlone(ctx, changes)
+	result, err := a.UpdateAlone(ctx, r)
 	if errors.Is(err, agent.ErrReboot) {
 		return result, exit{exitReboot, err}
 	}

@@ -196,6 +196,21 @@ exit code 0
 	}
 }
 
+// TestInstallWhileAnUpdateWaitsForAReboot: without a running agent nothing would end the update
+// that the message says to wait for.
+func TestInstallWhileAnUpdateWaitsForAReboot(t *testing.T) {
+	i := newInstallation(t, "")
+	bundle := i.bundle("1.tar", map[string]string{"install": "echo reboot >&3"})
+	i.wants(`
+error: reboot the device: the update continues when the agent runs after that
+exit code 4
+`, "install", bundle, "--type=app", "--name=web", "--version=1")
+	i.wants(`
+error: update ID is in progress (Rebooting), and the agent does not run: start it with goshawk-agent run, which continues the update
+exit code 1
+`, "install", bundle, "--type=app", "--name=web", "--version=2")
+}
+
 func TestCommandsThatNeedTheAgent(t *testing.T) {
 	i := newInstallation(t, "")
 	for _, command := range []string{"confirm", "deny", "rollback", "poll"} {
@@ -212,14 +227,16 @@ func TestWrongCommandLines(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no file":                {[]string{"install", "--type=app", "--name=web", "--version=1"}, "requires at least 1 arg"},
-		"no version":             {[]string{"install", "x.tar", "--type=app", "--name=web"}, `required flag(s) "version" not set`},
-		"no type":                {[]string{"remove", "--name=web"}, `required flag(s) "type" not set`},
-		"a file that is missing": {[]string{"install", "/none.tar", "--type=app", "--name=web", "--version=1"}, "open /none.tar: no such file or directory"},
-		"metadata without =":     {[]string{"install", i.path("config.yaml"), "--type=app", "--name=web", "--version=1", "--metadata=x"}, `--metadata is "x", want key=value`},
-		"an unknown type":        {[]string{"install", i.path("config.yaml"), "--type=os", "--name=web", "--version=1"}, `there is no handler for type "os": put an executable at FOLDER/handlers.d/os`},
-		"an unknown format":      {[]string{"status", "-o", "yaml"}, `invalid argument "yaml" for "-o, --output" flag: it must be one of text, json`},
-		"an unknown command":     {[]string{"update"}, `unknown command "update"`},
+		"no file":                 {[]string{"install", "--type=app", "--name=web", "--version=1"}, "requires at least 1 arg"},
+		"no version":              {[]string{"install", "x.tar", "--type=app", "--name=web"}, `required flag(s) "version" not set`},
+		"no type":                 {[]string{"remove", "--name=web"}, `required flag(s) "type" not set`},
+		"a file that is missing":  {[]string{"install", "/none.tar", "--type=app", "--name=web", "--version=1"}, "open /none.tar: no such file or directory"},
+		"metadata without =":      {[]string{"install", i.path("config.yaml"), "--type=app", "--name=web", "--version=1", "--metadata=x"}, `--metadata is "x", want key=value`},
+		"an unknown type":         {[]string{"install", i.path("config.yaml"), "--type=os", "--name=web", "--version=1"}, `there is no handler for type "os": put an executable at FOLDER/handlers.d/os`},
+		"a set without a version": {[]string{"install", i.path("config.yaml"), "--type=app", "--name=web", "--version=1", "--set=firmware"}, "if any flags in the group [set set-version] are set they must all be set"},
+		"an empty set":            {[]string{"install", i.path("config.yaml"), "--type=app", "--name=web", "--version=1", "--set=", "--set-version="}, "the distribution set needs a name and a version"},
+		"an unknown format":       {[]string{"status", "-o", "yaml"}, `invalid argument "yaml" for "-o, --output" flag: it must be one of text, json`},
+		"an unknown command":      {[]string{"update"}, `unknown command "update"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if text := i.do(test.args...); !strings.Contains(text, test.want) || !strings.HasSuffix(text, "exit code 1\n") {

@@ -105,11 +105,14 @@ var ErrReboot = errors.New("reboot the device: the update continues when the age
 
 // UpdateAlone does an update of a person, without a running agent, and returns its result. It does
 // not reboot the device.
-func (a *Agent) UpdateAlone(ctx context.Context, changes []update.Change) (update.Result, error) {
+func (a *Agent) UpdateAlone(ctx context.Context, r Request) (update.Result, error) {
 	if err := a.start(ctx); err != nil {
 		return update.Result{}, err
 	}
-	if err := a.Accept(ctx, a.newID(), update.FromDevice, changes, true); err != nil {
+	if d, _ := a.Document(); d.Update != nil {
+		return update.Result{}, fmt.Errorf("update %s is in progress (%s), and the agent does not run: start it with goshawk-agent run, which continues the update", d.Update.ID, d.Update.Phase)
+	}
+	if _, err := a.acceptByHand(ctx, r); err != nil {
 		return update.Result{}, err
 	}
 	a.execute(ctx, func() bool {
@@ -126,8 +129,14 @@ func (a *Agent) UpdateAlone(ctx context.Context, changes []update.Change) (updat
 	return update.Result{}, ErrReboot
 }
 
-// newID returns the id of an update of a person.
-func (a *Agent) newID() string { return fmt.Sprintf("device-%d", a.Now().UnixNano()) }
+// acceptByHand starts an update of a person, and returns its id.
+func (a *Agent) acceptByHand(ctx context.Context, r Request) (id string, err error) {
+	if s := r.Set; s != nil && (s.Name == "" || s.Version == "" || len(s.Name) > update.MaxName || len(s.Version) > update.MaxName) {
+		return "", fmt.Errorf("the distribution set needs a name and a version of at most %d bytes", update.MaxName)
+	}
+	id = fmt.Sprintf("device-%d", a.Now().UnixNano())
+	return id, a.accept(ctx, id, update.FromDevice, r.Changes, true, r.Set)
+}
 
 // start continues from the stored document.
 func (a *Agent) start(ctx context.Context) error {
@@ -150,6 +159,11 @@ func (a *Agent) start(ctx context.Context) error {
 
 // Accept starts an update.
 func (a *Agent) Accept(ctx context.Context, id string, source update.Source, changes []update.Change, mayInstall bool) error {
+	return a.accept(ctx, id, source, changes, mayInstall, nil)
+}
+
+// accept starts an update. set is the distribution set of a person, or nil.
+func (a *Agent) accept(ctx context.Context, id string, source update.Source, changes []update.Change, mayInstall bool, set *update.Set) error {
 	var refused error
 	err := a.change(ctx, func(d *update.Document) *update.Document {
 		var next *update.Document
@@ -158,7 +172,7 @@ func (a *Agent) Accept(ctx context.Context, id string, source update.Source, cha
 		}
 		a.mayInstall, a.percent, a.message = mayInstall, 0, ""
 		a.Log.Info("an update starts", "update", id, "source", source, "modules", len(changes))
-		return next
+		return next.WithSet(set)
 	})
 	return errors.Join(refused, err)
 }

@@ -29,6 +29,9 @@ const SocketName = "control.sock"
 type Request struct {
 	// Changes are the modules to install or remove.
 	Changes []update.Change `json:"changes,omitempty"`
+	// Set is the distribution set that the device runs after the update, for the server. It may be
+	// nil.
+	Set *update.Set `json:"set,omitempty"`
 	// Remark is for the server, with the answer of a person.
 	Remark string `json:"remark,omitempty"`
 }
@@ -92,8 +95,8 @@ func (a *Agent) updateByHand(ctx context.Context, r Request) (any, error) {
 	if len(r.Changes) == 0 {
 		return nil, errors.New("the request has no software module")
 	}
-	id := a.newID()
-	if err := a.Accept(ctx, id, update.FromDevice, r.Changes, true); err != nil {
+	id, err := a.acceptByHand(ctx, r)
+	if err != nil {
 		return nil, err
 	}
 	for {

@@ -184,7 +184,7 @@ func (a *Agent) waitForNews(ctx context.Context, poll time.Duration) {
 		d, changed, isDue := a.document, a.changed, a.Server.pollNow
 		a.Server.pollNow = false
 		a.mu.Unlock()
-		if isDue || len(d.Results) > 0 || d.Question != nil && d.Question.Answer != "" || a.news() != nil || !maps.Equal(a.Server.facts, factsOf(d)) {
+		if isDue || len(d.Results) > 0 || d.Set != nil || d.Question != nil && d.Question.Answer != "" || a.news() != nil || !maps.Equal(a.Server.facts, factsOf(d)) {
 			return
 		}
 		select {
@@ -245,7 +245,7 @@ func (a *Agent) visit(ctx context.Context) (time.Duration, error) {
 		return err
 	}
 	confirmation := func(ctx context.Context) error { return a.confirmation(ctx, base.Links.ConfirmationBase) }
-	later, err := all(ctx, sendAgain, work, confirmation)
+	later, err := all(ctx, sendAgain, a.reportSet, work, confirmation)
 	poll := time.Duration(base.Config.Polling.Sleep)
 	if poll <= 0 {
 		poll = s.Poll
@@ -362,6 +362,25 @@ func (a *Agent) reportAnswer(ctx context.Context) error {
 			return nil
 		}
 		return d.Ask(nil)
+	})
+}
+
+// reportSet says which distribution set a person has installed. The server may not know the device
+// before its first poll, so this comes after it.
+func (a *Agent) reportSet(ctx context.Context) error {
+	d, _ := a.Document()
+	s := d.Set
+	if s == nil {
+		return nil
+	}
+	if err := a.ignoreRefusal(a.Server.Client.ReportInstalled(ctx, s.Name, s.Version)); err != nil {
+		return err
+	}
+	return a.change(ctx, func(d *update.Document) *update.Document {
+		if d.Set == nil || *d.Set != *s {
+			return nil // another update has replaced it meanwhile
+		}
+		return d.WithoutSet()
 	})
 }
 

@@ -91,6 +91,88 @@ func TestUpdateByHandIsReported(t *testing.T) {
 	s.wantAttributes(map[string]string{"hw": "rev2", ConsistentAttribute: "true", RemovesAttribute: "true"})
 }
 
+// TestSetThatAPersonInstallsIsReported: the server learns which of its sets the device runs, at the
+// next connection.
+func TestSetThatAPersonInstallsIsReported(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set       update.Set
+		isUnknown bool
+	}{
+		"a set of the server":               {set: update.Set{Name: "firmware", Version: "2"}},
+		"a set that the server has not got": {set: update.Set{Name: "firmware", Version: "9"}, isUnknown: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "[ $GOSHAWK_VERSION != bad ]")
+			s.offer("2")
+			s.action(100, v1alpha1.ActionFinished)
+			s.offer("3") // the device runs another set of the server
+			s.action(101, v1alpha1.ActionFinished)
+			s.untilConnected(true, "")
+			s.answers(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true })
+			install := func(version string, set *update.Set) (string, error) {
+				m := update.Module{Type: "os", Name: "linux", Version: version}
+				return s.agent.acceptByHand(t.Context(), Request{Changes: []update.Change{{Module: m}}, Set: set})
+			}
+			ended := func(version string, set *update.Set) {
+				t.Helper()
+				id, err := install(version, set)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.until(func() string {
+					if d, _ := s.agent.Document(); d.Ended.ID != id {
+						return "the update has not ended"
+					}
+					return ""
+				})
+			}
+			pending := func() *update.Set {
+				d, _ := s.agent.Document()
+				return d.Set
+			}
+			ended("2", &tc.set)
+			ended("bad", &update.Set{Name: "bad", Version: "1"}) // it fails, so the device runs the first one
+			if got := pending(); got == nil || *got != tc.set {
+				t.Errorf("without the server the set is %v", got)
+			}
+			s.stop()
+			s.start(t.Context())
+			s.answers(nil)
+			s.until(func() string {
+				if pending() != nil {
+					return "the set is not reported"
+				}
+				return ""
+			})
+			s.untilConnected(true, "")
+			var got []any
+			for _, call := range s.backend.Calls() {
+				if call.Method == "ReportInstalled" {
+					got = append(got, call.Args...)
+				}
+			}
+			if fmt.Sprint(got) != fmt.Sprintf("[%s %s]", tc.set.Name, tc.set.Version) {
+				t.Errorf("the server has got %v", got)
+			}
+			if d, _ := s.agent.Document(); d.Installed[0].Version != "2" {
+				t.Errorf("the device has %+v", d.Installed)
+			}
+			s.answers(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true })
+			ended("2", &tc.set)
+			ended("4", nil)
+			if got := pending(); got != nil {
+				t.Errorf("after an update of a person without a set it is %v", got)
+			}
+		})
+	}
+	s := newSite(t, "exit 0")
+	for _, set := range []update.Set{{Name: "x"}, {Version: "1"}, {Name: strings.Repeat("x", 257), Version: "1"}} {
+		if _, err := s.agent.acceptByHand(t.Context(), Request{Changes: []update.Change{{}}, Set: &set}); err == nil || !strings.Contains(err.Error(), "the distribution set needs a name and a version") {
+			t.Errorf("set %v: %v", set, err)
+		}
+	}
+}
+
 // TestSuccessBesideAnInconsistentModule: each result says whether the device is inconsistent, also
 // that of an update that has nothing to do with the reason.
 func TestSuccessBesideAnInconsistentModule(t *testing.T) {

@@ -244,6 +244,11 @@ func (c *Client) ReportConfirmation(ctx context.Context, actionID string, f wire
 	return c.do(ctx, http.MethodPost, c.path("confirmationBase", actionID, "feedback"), f, nil)
 }
 
+// ReportInstalled says which distribution set the device runs, without an action of the server.
+func (c *Client) ReportInstalled(ctx context.Context, name, version string) error {
+	return c.do(ctx, http.MethodPut, c.path("installedBase"), wire.InstalledSet{Name: name, Version: version}, nil)
+}
+
 // SendAttributes replaces the attributes of the device.
 func (c *Client) SendAttributes(ctx context.Context, link wire.Link, attributes map[string]string) error {
 	return c.do(ctx, http.MethodPut, link.Href, wire.NewConfigData(wire.ModeReplace, attributes), nil)

@@ -181,13 +181,14 @@ func TestConfirmation(t *testing.T) {
 func TestReports(t *testing.T) {
 	ok := status(http.StatusOK, "")
 	s, c := newServer(t, map[string]http.HandlerFunc{
-		"POST /deploymentBase/31/feedback": ok, "POST /cancelAction/31/feedback": ok, "POST /confirmationBase/8/feedback": ok, "PUT /configData": status(http.StatusNoContent, ""),
+		"POST /deploymentBase/31/feedback": ok, "POST /cancelAction/31/feedback": ok, "POST /confirmationBase/8/feedback": ok, "PUT /configData": status(http.StatusNoContent, ""), "PUT /installedBase": status(http.StatusCreated, ""),
 	})
 	f := wire.Feedback{Status: wire.Status{Execution: wire.ExecutionClosed, Result: wire.Result{Finished: wire.FinishedFailure}, Code: "17", Details: wire.Details{"why"}}}
 	for _, err := range []error{
 		c.Report(t.Context(), "31", f), c.ReportCancel(t.Context(), "31", f),
 		c.ReportConfirmation(t.Context(), "8", wire.ConfirmationFeedback{Confirmation: wire.Denied, Details: wire.Details{"no"}}),
 		c.SendAttributes(t.Context(), c.AttributesLink(), map[string]string{"hw": "2"}),
+		c.ReportInstalled(t.Context(), "firmware", "2.1"),
 	} {
 		if err != nil {
 			t.Error(err)
@@ -198,6 +199,7 @@ func TestReports(t *testing.T) {
 		`POST /cancelAction/31/feedback {"status":{"execution":"closed","result":{"finished":"failure"},"code":17,"details":["why"]}}`,
 		`POST /confirmationBase/8/feedback {"confirmation":"denied","details":["no"]}`,
 		`PUT /configData {"mode":"replace","data":{"hw":"2"}}`,
+		`PUT /installedBase {"name":"firmware","version":"2.1"}`,
 	}
 	if diff := cmp.Diff(want, s.requests); diff != "" {
 		t.Errorf("the requests are:\n%s", diff)

@@ -33,9 +33,18 @@ type Document struct {
 	// Question is set while an update waits for a person at the device, and after the answer until
 	// the server has it.
 	Question *Question `json:"question,omitempty"`
+	// Set is the distribution set that a person has installed, until the server knows it. The next
+	// update that succeeds replaces it, or removes it.
+	Set *Set `json:"set,omitempty"`
 	// Ended is the result of the last update that ended, also after its delivery. An update from
 	// the server with the same id is not installed again.
 	Ended *Result `json:"ended,omitempty"`
+}
+
+// Set names a distribution set of the server.
+type Set struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
 }
 
 // MaxResults is the maximum of Document.Results. If there are more, the oldest ones are dropped:
@@ -117,6 +126,8 @@ type Update struct {
 	Started time.Time `json:"started"`
 	Phase   Phase     `json:"phase"`
 	Changes []Change  `json:"changes"`
+	// Set is the distribution set that the device runs after the update, if a person has named it.
+	Set *Set `json:"set,omitempty"`
 	// CanceledBy is set after the server or a person on the device canceled the update.
 	CanceledBy Source `json:"canceledBy,omitempty"`
 	// Failure is the first failure. The update rolls back after it is set.

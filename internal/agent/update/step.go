@@ -380,6 +380,7 @@ func (d *Document) finish(outcome Outcome, now time.Time) {
 	}
 	if outcome == Succeeded {
 		d.install(u.Changes)
+		d.Set = u.Set
 	}
 	if broken {
 		d.breakBy(u, now)
@@ -498,6 +499,20 @@ func (d *Document) InUse() []Module {
 		}
 	}
 	return used
+}
+
+// WithSet returns the document whose update in progress installs a distribution set.
+func (d *Document) WithSet(s *Set) *Document {
+	next := d.clone()
+	next.Update.Set = s
+	return next
+}
+
+// WithoutSet returns the document after the server has got the set, or does not want it.
+func (d *Document) WithoutSet() *Document {
+	next := d.clone()
+	next.Set = nil
+	return next
 }
 
 // Ask returns the document with an update that waits for a person, or without one if q is nil.
