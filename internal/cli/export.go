@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 func newExportCommand(o *Options) *cobra.Command {
@@ -187,7 +188,7 @@ func decodeObjects(raw json.RawMessage) ([]client.Object, error) {
 		Items []json.RawMessage `json:"items"`
 	}
 	if err := json.Unmarshal(raw, &head); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("an object of Kubernetes is expected, not %s", text.Shorten(string(raw), 40))
 	}
 	if head.Items != nil {
 		var objects []client.Object

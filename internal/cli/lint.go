@@ -213,7 +213,7 @@ func newLintCommand(o *Options) *cobra.Command {
 		if len(documents) == 0 {
 			findings = []finding{manifests.areEmpty()}
 		}
-		result := lintResult{Objects: len(documents), Findings: findings}
+		result := lintResult{Objects: len(documents), Findings: append([]finding{}, findings...)}
 		for i := range findings {
 			switch findings[i].Severity {
 			case severityError:

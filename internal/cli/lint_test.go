@@ -69,6 +69,39 @@ func TestLintWarnsIfThereIsNothing(t *testing.T) {
 	}
 }
 
+// A list of a result for programs is never null.
+func TestEmptyResultsAreLists(t *testing.T) {
+	empty := t.TempDir()
+	for list, args := range map[string][]string{
+		`"findings": []`: {"lint", "-f", manifests + "base", "-o", "json"},
+		`"plans": []`:    {"plan", "-f", empty, "-o", "json"},
+		`"rollouts": []`: {"status", "-o", "json"},
+		`"targets": []`:  {"targets", "-o", "json"},
+	} {
+		if got := newWorld(t).run(args...); got.code != 0 || !strings.Contains(got.out, list) {
+			t.Errorf("%v: exit code %d, %s%s", args, got.code, got.out, got.errOut)
+		}
+	}
+}
+
+func TestFileThatIsNoExport(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "fleet.json")
+	for content, want := range map[string]string{
+		`[{"kind": "Target"}]`: `an object of Kubernetes is expected, not [{"kind": "Target"}]`,
+		`"fleet"`:              `an object of Kubernetes is expected, not "fleet"`,
+		`{"items": ["a"]}`:     `an object of Kubernetes is expected, not "a"`,
+		`{}`:                   `an object has no kind`,
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want = "error: " + file + ": " + want + "\ngive a file that `kubectl goshawk export` has written\n"
+		if got := newWorld(t).run("plan", "-f", manifests+"base", "--targets", file); got.code != 1 || got.errOut != want {
+			t.Errorf("%s: exit code %d, %q, want %q", content, got.code, got.errOut, want)
+		}
+	}
+}
+
 // TestSamplesHaveNoErrors also checks the examples of the repository.
 func TestSamplesHaveNoErrors(t *testing.T) {
 	for _, dir := range []string{"config/samples", "examples"} {

@@ -52,6 +52,9 @@ func newPlanCommand(o *Options) *cobra.Command {
 	c.Flags().IntVar(&groups, "groups", 12, "how many groups of a rollout the text shows; 0: all")
 	f := addFormat(c, Text, JSON, YAML, Markdown)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if groups < 0 {
+			return usageError(c, fmt.Errorf("--groups is %d; it must not be negative", groups))
+		}
 		documents, err := manifests.read(c, o)
 		if err != nil {
 			return err
@@ -76,7 +79,7 @@ func newPlanCommand(o *Options) *cobra.Command {
 			return err
 		}
 		width := o.Style().Width
-		return o.print(f, planResult{plans}, func() string { return plansText(plans, f.value, width, groups) })
+		return o.print(f, planResult{append([]explain.Plan{}, plans...)}, func() string { return plansText(plans, f.value, width, groups) })
 	}
 	return c
 }
