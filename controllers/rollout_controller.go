@@ -496,7 +496,7 @@ func (r *RolloutReconciler) counterDelay(obj *v1alpha1.Rollout, plan rollout.Pla
 // isFinal reports whether the status is final. The final counters of a rollout are written at
 // once.
 func isFinal(s v1alpha1.RolloutStatus) bool {
-	return (s.State == v1alpha1.RolloutFinished || s.State == v1alpha1.RolloutStopped) && s.Targets != nil && s.Targets.InProgress == 0
+	return s.State.IsOver() && s.Targets != nil && s.Targets.InProgress == 0
 }
 
 // rolloutCounterInterval is counterInterval for a rollout, and at least ten seconds for objects

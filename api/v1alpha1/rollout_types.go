@@ -80,6 +80,12 @@ const (
 	RolloutFinished RolloutState = "Finished"
 )
 
+// IsOver reports whether a rollout in this state has ended: Finished, or Stopped.
+func (s RolloutState) IsOver() bool { return s == RolloutFinished || s == RolloutStopped }
+
+// IsStopped reports whether a rollout in this state was stopped: Stopping, or Stopped.
+func (s RolloutState) IsStopped() bool { return s == RolloutStopping || s == RolloutStopped }
+
 // GroupState is the state of a group (hawkBit: rollout group status).
 // +kubebuilder:validation:Enum=Ready;Scheduled;Running;Finished;Error
 type GroupState string

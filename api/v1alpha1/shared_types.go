@@ -243,6 +243,22 @@ type SoftwareReference struct {
 // what it removes.
 func (u *Update) Subject() string { return cmp.Or(RemovalOf(u.Remove), u.DistributionSet) }
 
+// DefaultWeight is the weight of an update that has none: the highest.
+const DefaultWeight int32 = 1000
+
+// EffectiveWeight returns weight, or its default.
+func (u *Update) EffectiveWeight() int32 { return effectiveWeight(u.Weight) }
+
+func effectiveWeight(weight *int32) int32 {
+	if weight == nil {
+		return DefaultWeight
+	}
+	return *weight
+}
+
+// IsQueued reports whether the update is queued behind older ones, in place of replacing them.
+func (u *Update) IsQueued() bool { return u.Superseding == SupersedingQueue }
+
 // RemovalOf says in a few words what is removed, such as "removal of app 1.2 and 2 more", in at
 // most 128 characters. It returns "" for no software.
 func RemovalOf(software []SoftwareReference) string {

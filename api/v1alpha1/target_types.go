@@ -846,6 +846,9 @@ func (a *Action) Subject() string { return cmp.Or(a.DistributionSet, a.Removal) 
 // Removes reports whether the action removes software, in place of installing a set.
 func (a *Action) Removes() bool { return a.Removal != "" }
 
+// EffectiveWeight returns weight, or its default.
+func (u *ActionUpdate) EffectiveWeight() int32 { return effectiveWeight(u.Weight) }
+
 // Identity returns the uid by which the actions of its own assignment name this object: status.uid
 // if there is one, else metadata.uid.
 func (t *Target) Identity() types.UID {

@@ -429,30 +429,24 @@ func (l *linter) weights() []finding {
 	var out []finding
 	for _, o := range l.objects {
 		older, ok := o.(*v1alpha1.Rollout)
-		if !ok || !isQueued(older) {
+		if !ok || !hasPlaceInQueue(older) {
 			continue
 		}
 		for _, other := range l.objects {
 			newer, ok := other.(*v1alpha1.Rollout)
-			if ok && isQueued(newer) && older.Spec.StartAt.Before(newer.Spec.StartAt) && l.softwareOf(older) == l.softwareOf(newer) && weightOf(older) < weightOf(newer) {
+			if ok && hasPlaceInQueue(newer) && older.Spec.StartAt.Before(newer.Spec.StartAt) && l.softwareOf(older) == l.softwareOf(newer) && older.Spec.Update.EffectiveWeight() < newer.Spec.Update.EffectiveWeight() {
 				out = append(out, warning(l.document(older), "spec.update.weight", fmt.Sprintf(
 					"weight %d is lower than weight %d of the newer rollout %s, which is queued too: a device that gets both installs %s last and ends with it",
-					weightOf(older), weightOf(newer), newer.Name, older.Spec.Update.Subject()), "give the newer rollout the lower weight, or superseding Replace"))
+					older.Spec.Update.EffectiveWeight(), newer.Spec.Update.EffectiveWeight(), newer.Name, older.Spec.Update.Subject()), "give the newer rollout the lower weight, or superseding Replace"))
 			}
 		}
 	}
 	return out
 }
 
-func isQueued(r *v1alpha1.Rollout) bool {
-	return r.Spec.Update.Superseding == v1alpha1.SupersedingQueue && r.Spec.StartAt != nil
-}
-
-func weightOf(r *v1alpha1.Rollout) int32 {
-	if r.Spec.Update.Weight == nil {
-		return 1000
-	}
-	return *r.Spec.Update.Weight
+// hasPlaceInQueue reports whether a rollout is queued, and its manifest says as how new.
+func hasPlaceInQueue(r *v1alpha1.Rollout) bool {
+	return r.Spec.Update.IsQueued() && r.Spec.StartAt != nil
 }
 
 // softwareOf returns the name that the set of a rollout shares with its other versions, or the name

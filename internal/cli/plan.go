@@ -155,7 +155,7 @@ func (p *planPrinter) rolloutFacts(r *explain.RolloutPlan) [][]string {
 	rows := [][]string{{"plan", p.code(textOrNone(r.Hash))}}
 	if r.HasStarted {
 		rows = append(rows, []string{"start", fmt.Sprintf("has started (%s): the groups are frozen", r.State)})
-	} else if r.State == v1alpha1.RolloutStopped || r.State == v1alpha1.RolloutStopping {
+	} else if r.State.IsStopped() {
 		rows = append(rows, []string{"start", "never: the rollout is stopped"})
 	} else if r.Waits == nil {
 		rows = append(rows, []string{"start", "at once"})

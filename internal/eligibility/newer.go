@@ -35,7 +35,7 @@ type Newer struct {
 func NewerAmong(t *v1alpha1.Target, sorted []*Intent, now time.Time) Newer {
 	return Newer{
 		All:       sorted,
-		Reached:   first(sorted, func(in *Intent) bool { return !isQueued(in) && hasReached(t, in, now) }),
+		Reached:   first(sorted, func(in *Intent) bool { return !in.Update.IsQueued() && hasReached(t, in, now) }),
 		Installed: first(sorted, func(in *Intent) bool { return isInstalled(t, in) }),
 		Running:   first(sorted, func(in *Intent) bool { return isAutoInForce(t, in) }),
 	}
@@ -166,7 +166,7 @@ func everOpens(in *Intent, now time.Time) bool {
 // updates. They are not offered even if the auto-assignment will never start on the target because
 // its set is installed.
 func AutoHasReached(in *Intent, t *v1alpha1.Target) bool {
-	return in.Source.Kind == v1alpha1.SourceAutoAssignment && !isQueued(in) && hasReached(t, in, time.Time{})
+	return in.Source.Kind == v1alpha1.SourceAutoAssignment && !in.Update.IsQueued() && hasReached(t, in, time.Time{})
 }
 
 // isInstalled reports whether an update is a rollout whose set is installed on the target, even if
@@ -174,7 +174,7 @@ func AutoHasReached(in *Intent, t *v1alpha1.Target) bool {
 // rebuilt from Git nothing else shows that the device has gone past them. A removal is never
 // installed: a device without the software may never have had it.
 func isInstalled(t *v1alpha1.Target, in *Intent) bool {
-	return in.Source.Kind == v1alpha1.SourceRollout && !isQueued(in) && !in.Set.Removes() && !since(&in.Source).IsZero() &&
+	return in.Source.Kind == v1alpha1.SourceRollout && !in.Update.IsQueued() && !in.Set.Removes() && !since(&in.Source).IsZero() &&
 		!in.Stopped && !in.Superseded && setProblem(in, t) == "" && action.Installed(&t.Status, in.Set.ContentHash)
 }
 
@@ -200,7 +200,7 @@ const AppliedTogether = time.Minute
 // the target. The newest of them supersedes older auto-assignments, even if the target had its set
 // long ago: each offers its set once, and a target never goes back to the set of an older one.
 func isAutoInForce(t *v1alpha1.Target, in *Intent) bool {
-	return in.Source.Kind == v1alpha1.SourceAutoAssignment && !isQueued(in) && isRunningAuto(in) && setProblem(in, t) == ""
+	return in.Source.Kind == v1alpha1.SourceAutoAssignment && !in.Update.IsQueued() && isRunningAuto(in) && setProblem(in, t) == ""
 }
 
 // isRunningAuto reports whether an auto-assignment is running, or waits for newer rollouts after a
@@ -222,5 +222,3 @@ func isMistaken(in *Intent, r *Result) bool {
 
 // IsMigrationStep reports whether an update is a required migration step.
 func IsMigrationStep(in *Intent) bool { return in.Set != nil && in.Set.RequiredMigrationStep }
-
-func isQueued(in *Intent) bool { return in.Update.Superseding == v1alpha1.SupersedingQueue }

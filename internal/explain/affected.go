@@ -87,7 +87,7 @@ func bringersOf(x *fleet.Index, namespace, set, kind, name string) []RelatedObje
 	}
 	for _, r := range x.Rollouts(namespace) {
 		state := cmp.Or(r.Status.State, v1alpha1.RolloutCreating)
-		if r.Spec.Update.DistributionSet != set || isOver(state) || r.Unreadable != nil {
+		if r.Spec.Update.DistributionSet != set || state.IsOver() || r.Unreadable != nil {
 			continue
 		}
 		message := ""

@@ -227,7 +227,7 @@ func (p *InvalidationPreview) AddRollout(r *v1alpha1.Rollout) {
 		switch {
 		case deletes:
 			cells[i] = deletedEffect
-		case isOver(state), state == v1alpha1.RolloutStopping && effect != cancellation.StopAtOnce:
+		case state.IsOver(), state == v1alpha1.RolloutStopping && effect != cancellation.StopAtOnce:
 			cells[i] = noChange
 		}
 	}
@@ -235,7 +235,7 @@ func (p *InvalidationPreview) AddRollout(r *v1alpha1.Rollout) {
 	p.add(orderRollouts+stateOrder(state), "rollouts "+string(state), cells, 1, r.Name)
 	p.result.Rollouts = append(p.result.Rollouts, AffectedRollout{Name: r.Name, State: state, Groups: int32(len(r.Status.Groups)), OpenGroups: open, Targets: counts,
 		None: cells[0], Soft: cells[1], Force: cells[2]})
-	if isOver(state) || state == v1alpha1.RolloutStopping {
+	if state.IsOver() || state == v1alpha1.RolloutStopping {
 		return
 	}
 	if closed := int32(len(r.Status.Groups)) - open; closed > 0 {
@@ -245,10 +245,6 @@ func (p *InvalidationPreview) AddRollout(r *v1alpha1.Rollout) {
 		p.add(orderTargets, "targets in these groups", scheduledCells(effects), counts.Scheduled, "")
 	}
 	p.pending[effects] += counts.Pending
-}
-
-func isOver(s v1alpha1.RolloutState) bool {
-	return s == v1alpha1.RolloutFinished || s == v1alpha1.RolloutStopped
 }
 
 // stateOrder sorts the states of rollouts in the order of a rollout.

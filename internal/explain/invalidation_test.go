@@ -232,7 +232,7 @@ func effectOfPlan(before *v1alpha1.Rollout, plan *rollout.Plan) string {
 	switch {
 	case plan.DeleteSelf:
 		return deletedEffect
-	case is == was && (isOver(was) || was == v1alpha1.RolloutStopping):
+	case is == was && (was.IsOver() || was == v1alpha1.RolloutStopping):
 		return noChange
 	case is == v1alpha1.RolloutStopped:
 		return cancellation.StopAtOnce.String()

@@ -364,7 +364,7 @@ func updateSettings(u *v1alpha1.Update) []Setting {
 	}
 	add("update.type", u.Type != "" && u.Type != v1alpha1.UpdateTypeForced, "%s", u.Type)
 	add("update.confirmationRequired", u.ConfirmationRequired, "true")
-	add("update.superseding", u.Superseding == v1alpha1.SupersedingQueue, "Queue")
+	add("update.superseding", u.IsQueued(), "Queue")
 	if u.StartDeadlineSeconds != nil {
 		add("update.startDeadlineSeconds", true, "%d (%s)", *u.StartDeadlineSeconds, cmp.Or(u.StartDeadlineAction, v1alpha1.DeadlineActionFail))
 	}

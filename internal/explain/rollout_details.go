@@ -33,7 +33,6 @@ type RolloutWorld struct {
 // RolloutDetails are what is known about one rollout.
 type RolloutDetails struct {
 	Status
-	Urgency Urgency
 	// Since is since when it waits for what Message says.
 	Since time.Time
 	// Decision is the operation that lets the rollout start or continue that waits for a person,
@@ -75,7 +74,7 @@ type FailureDetails struct {
 func DetailsOf(w RolloutWorld) RolloutDetails {
 	r := w.Rollout
 	status := StatusOf(w.statusWorld())
-	d := RolloutDetails{Status: status, Urgency: UrgencyOf(r), Decision: DecisionFor(r, w.Now), Since: rollout.WaitingSince(r),
+	d := RolloutDetails{Status: status, Decision: DecisionFor(r, w.Now), Since: rollout.WaitingSince(r),
 		Spec: &r.Spec, Selection: selectionText(r.Spec.Selection), Plan: r.Status.Plan, Origins: operation.OriginsOf(r), Writers: writersOf("Rollout "+r.Name, r)}
 	if d.Decision != nil {
 		d.Role = roleFor(d.Decision.Rights)

@@ -135,7 +135,7 @@ func StatusOf(w StatusWorld) Status {
 
 // Ended reports whether the rollout has ended.
 func (s *Status) Ended() bool {
-	return s.State == v1alpha1.RolloutFinished || s.State == v1alpha1.RolloutStopped
+	return s.State.IsOver()
 }
 
 // Elapsed returns how long the rollout has been running, or ran. It is 0 before the start.
@@ -204,7 +204,7 @@ func noticesOfRollout(r *v1alpha1.Rollout, reason, message string) []Notice {
 	var notices []Notice
 	seen := []string{message}
 	for _, c := range r.Status.Conditions {
-		isStop := c.Type == v1alpha1.ConditionInvalidated && (r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped) // the message says it
+		isStop := c.Type == v1alpha1.ConditionInvalidated && r.Status.State.IsStopped() // the message says it
 		isBad := c.Status == metav1.ConditionTrue && (c.Type == v1alpha1.ConditionStalled || c.Type == v1alpha1.ConditionInvalidated) && !isStop ||
 			c.Status == metav1.ConditionFalse && c.Type == v1alpha1.ConditionReady
 		if isBad && c.Reason != reason && !slices.Contains(seen, c.Message) {

@@ -210,11 +210,11 @@ func OfEnd(s *v1alpha1.RolloutStatus) *Decision {
 	if s.FinishedAt == nil {
 		return nil
 	}
-	d := &Decision{Kind: string(s.State), Reason: string(s.State), Message: fmt.Sprintf("the rollout is %s", s.State), At: s.FinishedAt.Time}
+	d := &Decision{Kind: Finished, Reason: string(s.State), Message: fmt.Sprintf("the rollout is %s", s.State), At: s.FinishedAt.Time}
 	switch s.State {
 	case v1alpha1.RolloutFinished:
 	case v1alpha1.RolloutStopped:
-		if s.Stop != nil {
+		if d.Kind = Stopped; s.Stop != nil {
 			d.Field, d.Cancellation = "spec.state", s.Stop.Cancellation
 		}
 	default:

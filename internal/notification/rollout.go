@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -35,7 +34,7 @@ func (w *observer) rollout(r *v1alpha1.Rollout) {
 	w.groups(s, slices.Concat(w.resumed(s), w.requests(r)))
 	w.paused(s)
 	w.end(r)
-	w.stalled(s.Conditions, s.PauseReason.IsAutomatic() || s.State == v1alpha1.RolloutFinished || isInvalidated(s.Conditions))
+	w.stalled(s.Conditions, s.PauseReason.IsAutomatic() || s.State == v1alpha1.RolloutFinished || history.OfInvalidation(s) != nil)
 }
 
 func opened(s *v1alpha1.RolloutStatus) (n int) {
@@ -81,10 +80,6 @@ func (w *observer) planned(r *v1alpha1.Rollout) {
 	}
 }
 
-func isInvalidated(conditions []metav1.Condition) bool {
-	return meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionInvalidated)
-}
-
 func (w *observer) rolloutInvalidated(s *v1alpha1.RolloutStatus) {
 	d := history.OfInvalidation(s)
 	if d == nil || w.mark.Invalidated != "" {
@@ -119,7 +114,7 @@ func (w *observer) resumed(s *v1alpha1.RolloutStatus) []request {
 			w.add(*d, stamp(d.Requested))
 		}}}
 	}
-	if isOver && bySpec && !isStopped(s) {
+	if isOver && bySpec && !s.State.IsStopped() {
 		return []request{{time.UnixMicro(was), func() {
 			w.unpause(true)
 			w.add(history.Decision{Kind: history.Resumed, Reason: history.Resumed, Field: "spec.state", Message: "spec.state is Running again"}, fmt.Sprint(was))
@@ -213,15 +208,9 @@ func (w *observer) ended(s *v1alpha1.RolloutStatus, i int) {
 	switch {
 	case g.State == v1alpha1.GroupError && !isFailed:
 		w.addGroup(g, history.Decision{Kind: "GroupFailed", Reason: "GroupFailed", Warning: true, Message: fmt.Sprintf("group %s is in Error: %s", g.Name, results(g.Counts))}, again)
-	case g.State == v1alpha1.GroupFinished && !isFinished && !isStopped(s):
+	case g.State == v1alpha1.GroupFinished && !isFinished && !s.State.IsStopped(): // the end of a group by a stop is no result
 		w.addGroup(g, history.Decision{Kind: "GroupFinished", Reason: "GroupFinished", Message: fmt.Sprintf("group %s finished: %s", g.Name, results(g.Counts))}, again)
 	}
-}
-
-// isStopped reports whether a stop has ended the groups of a rollout, which is no result of a
-// group.
-func isStopped(s *v1alpha1.RolloutStatus) bool {
-	return s.State == v1alpha1.RolloutStopping || s.State == v1alpha1.RolloutStopped
 }
 
 func results(c v1alpha1.Counts) string {
@@ -248,7 +237,7 @@ func (w *observer) stopping(s *v1alpha1.RolloutStatus) {
 	if d != nil {
 		stop = stamp(d.At) + ":" + string(d.Cancellation)
 	}
-	if !isStopped(s) || w.mark.Stopping == stop {
+	if !s.State.IsStopped() || w.mark.Stopping == stop {
 		return
 	}
 	isRaised := w.mark.Stopping != "" && w.mark.Stopping != stoppedBySet && d != nil

@@ -76,16 +76,6 @@ func judgeAll(w *World) []judged {
 	return list
 }
 
-// defaultWeight is the weight of an update that has none.
-const defaultWeight = 1000
-
-func weight(in *eligibility.Intent) int32 {
-	if in.Update.Weight == nil {
-		return defaultWeight
-	}
-	return *in.Update.Weight
-}
-
 func since(s *v1alpha1.ActionSource) time.Time {
 	if s.Since == nil {
 		return time.Time{}

@@ -288,14 +288,6 @@ func CurrentUpdate(w World, a *v1alpha1.Action) v1alpha1.ActionUpdate {
 	return update
 }
 
-// WeightOf returns the weight of the update of an action: 1000 unless it has one.
-func WeightOf(u v1alpha1.ActionUpdate) int32 {
-	if u.Weight == nil {
-		return defaultWeight
-	}
-	return *u.Weight
-}
-
 // Window returns the maintenance window of an action, and whether it is open. An action that has
 // started continues outside its window.
 func Window(a *v1alpha1.Action, now time.Time) (mw *v1alpha1.MaintenanceWindow, open bool) {

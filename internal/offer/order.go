@@ -24,7 +24,7 @@ func byTurn(a, b *eligibility.Intent, cover *eligibility.Intent) int {
 	case rankStep:
 		return older
 	case rankQueued:
-		return cmp.Or(cmp.Compare(weight(b), weight(a)), older)
+		return cmp.Or(cmp.Compare(b.Update.EffectiveWeight(), a.Update.EffectiveWeight()), older)
 	}
 	return 0
 }
@@ -41,7 +41,7 @@ func rankOf(in, cover *eligibility.Intent) int {
 	switch {
 	case eligibility.IsMigrationStep(in):
 		return rankStep
-	case in.Update.Superseding == v1alpha1.SupersedingQueue, in == cover:
+	case in.Update.IsQueued(), in == cover:
 		return rankQueued
 	}
 	return rankOther

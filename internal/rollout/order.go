@@ -37,12 +37,12 @@ const arrives = 5 * time.Second
 // step is not replaced: the newer rollout waits for it.
 func Replaces(newer, older *v1alpha1.Rollout, set *eligibility.Set) bool {
 	return newer.Status.StartedAt != nil && older.Status.StartedAt != nil && Since(newer).After(Since(older)) &&
-		!isQueued(newer) && !(set != nil && set.RequiredMigrationStep)
+		!newer.Spec.Update.IsQueued() && !(set != nil && set.RequiredMigrationStep)
 }
 
 // IsOver reports whether a rollout has ended.
 func IsOver(r *v1alpha1.Rollout) bool {
-	return r.Status.State == v1alpha1.RolloutFinished || r.Status.State == v1alpha1.RolloutStopped
+	return r.Status.State.IsOver()
 }
 
 // CanStart reports whether a rollout that has not started may still start without another commit.
@@ -81,7 +81,7 @@ func isApprovedIfRequired(r *v1alpha1.Rollout) bool {
 func areUnordered(self, other *v1alpha1.Rollout, now time.Time) bool {
 	mine, theirs := self.Spec.StartAt, other.Spec.StartAt
 	switch {
-	case isQueued(self) && isQueued(other) && weight(self) != weight(other):
+	case self.Spec.Update.IsQueued() && other.Spec.Update.IsQueued() && self.Spec.Update.EffectiveWeight() != other.Spec.Update.EffectiveWeight():
 		return false
 	case mine != nil && theirs != nil:
 		return mine.Equal(theirs)
@@ -202,16 +202,4 @@ func (l *planner) eachShared(n *Neighbor, f func(*v1alpha1.Target)) {
 			}
 		}
 	}
-}
-
-func isQueued(r *v1alpha1.Rollout) bool {
-	return r.Spec.Update.Superseding == v1alpha1.SupersedingQueue
-}
-
-// weight returns the weight of a rollout's update, by default the highest.
-func weight(r *v1alpha1.Rollout) int32 {
-	if r.Spec.Update.Weight == nil {
-		return 1000
-	}
-	return *r.Spec.Update.Weight
 }

@@ -89,7 +89,7 @@ func WaitForNewer(t *v1alpha1.Target, r *v1alpha1.Rollout, candidates iter.Seq[C
 		return eligibility.Reason{}
 	}
 	newer := startingBeside(t, r.CreationTimestamp.Time, now, candidates, func(o *v1alpha1.Rollout) bool {
-		return o.Spec.StartAt != nil && !isQueued(o) && isNewerAtStart(o, r.Spec.StartAt.Time, now)
+		return o.Spec.StartAt != nil && !o.Spec.Update.IsQueued() && isNewerAtStart(o, r.Spec.StartAt.Time, now)
 	})
 	if newer == "" {
 		return eligibility.Reason{}

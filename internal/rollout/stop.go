@@ -71,7 +71,7 @@ func StopOf(r *v1alpha1.Rollout) (applied v1alpha1.Cancellation, isStopped bool)
 // IsStopped reports whether a rollout was stopped, by spec.state or by the invalidation of its set.
 func IsStopped(r *v1alpha1.Rollout) bool {
 	_, isStopped := StopOf(r)
-	return isStopped || r.Status.State == v1alpha1.RolloutStopping || r.Status.State == v1alpha1.RolloutStopped
+	return isStopped || r.Status.State.IsStopped()
 }
 
 func stopCancellation(spec *v1alpha1.RolloutSpec) v1alpha1.Cancellation {

@@ -137,7 +137,7 @@ func nameWithSet(t *v1alpha1.Target) string {
 func (l *planner) ambiguousNeighbor(n *Neighbor) (against string, first bool) {
 	self, other := l.Rollout, n.Rollout
 	unordered := areUnordered(self, other, l.Now)
-	returns := self.Spec.StartAt == nil && isRunning(other) && !isQueued(other)
+	returns := self.Spec.StartAt == nil && isRunning(other) && !other.Spec.Update.IsQueued()
 	if !unordered && !returns {
 		return "", false
 	}

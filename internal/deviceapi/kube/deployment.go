@@ -278,7 +278,7 @@ func (b *Backend) document(s deviceState, a *v1alpha1.Action) (deviceapi.Deploym
 		Forced:       offer.IsForced(update, action.IsConsistent(&s.target().Status), b.now()),
 		DownloadOnly: update.Type == v1alpha1.UpdateTypeDownloadOnly,
 		Window:       windowOf(a, b.now()),
-		Weight:       offer.WeightOf(update),
+		Weight:       update.EffectiveWeight(),
 		Acknowledged: !action.HasNoReport(reported),
 		History:      history(reported),
 	}

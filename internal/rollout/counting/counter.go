@@ -93,7 +93,7 @@ func (c *Counter) newerThan(t *v1alpha1.Target, in *eligibility.Intent) eligibil
 func reassigned(t *v1alpha1.Target, in *eligibility.Intent) *eligibility.Intent {
 	wanted, seen := t.Spec.Assignment, t.Status.Assignment
 	if wanted == nil || seen == nil || seen.Since == nil || in.Source.Since == nil || !seen.Since.After(in.Source.Since.Time) || !offer.IsSeen(wanted, seen) ||
-		wanted.Superseding == v1alpha1.SupersedingQueue || isRefused(t) {
+		wanted.IsQueued() || isRefused(t) {
 		return nil
 	}
 	return &eligibility.Intent{

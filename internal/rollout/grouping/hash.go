@@ -152,7 +152,7 @@ func removeInherited(g *v1alpha1.Group, conditions, inherited v1alpha1.GroupCond
 
 func updateDefaults(u *v1alpha1.Update) {
 	u.Type = cmp.Or(u.Type, v1alpha1.UpdateTypeForced)
-	u.Weight = cmp.Or(u.Weight, new(int32(1000)))
+	u.Weight = cmp.Or(u.Weight, new(v1alpha1.DefaultWeight))
 	u.Superseding = cmp.Or(u.Superseding, v1alpha1.SupersedingReplace)
 	if u.FinishedWarning == v1alpha1.FinishedWarningSuccess { // as in a rollout from before this field
 		u.FinishedWarning = ""
