@@ -15,6 +15,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/logging"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // announcement announces the decisions that one stored write carries: each as an event of the
@@ -37,7 +38,7 @@ func (a *announcement) warning(reason, action, message string) {
 }
 
 func (a *announcement) event(eventType, reason, action, message string) {
-	message = shorten(message, maxNoteBytes)
+	message = text.LimitBytes(message, maxNoteBytes)
 	a.events.Eventf(a.object, nil, eventType, reason, action, "%s", message)
 	a.log(reason, message)
 }

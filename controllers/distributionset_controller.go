@@ -125,7 +125,7 @@ func (r *DistributionSetReconciler) finalize(ctx context.Context, set *v1alpha1.
 				return r.delayDeletion(ctx, set, end, err)
 			}
 			a := announcement{ctx: ctx, events: r.Events, object: set, from: readyReason(set.Status.Conditions), to: deleted}
-			a.warning(v1alpha1.ReasonInvalidationNotRecorded, "Delete", "the set is deleted, but its invalidation could not be recorded: if the set is applied again without spec.invalidation, it is valid; "+shorten(oneLine(err.Error()), 512))
+			a.warning(v1alpha1.ReasonInvalidationNotRecorded, "Delete", "the set is deleted, but its invalidation could not be recorded: if the set is applied again without spec.invalidation, it is valid; "+text.LimitBytes(oneLine(err.Error()), 512))
 		}
 	}
 	next := set.DeepCopy()
@@ -329,7 +329,7 @@ func invalidationNote(i *v1alpha1.InvalidationStatus, message string) string {
 	if i.Actions != nil {
 		actions = "; its open actions are processed next, see status.invalidation.actions"
 	}
-	return shorten(fmt.Sprintf("cancellation %s, affects %s and %s%s: %s", i.Cancellation,
+	return text.LimitBytes(fmt.Sprintf("cancellation %s, affects %s and %s%s: %s", i.Cancellation,
 		text.Count(i.Rollouts, "rollout"), text.Count(i.AutoAssignments, "auto-assignment"), actions, message), maxNoteBytes)
 }
 

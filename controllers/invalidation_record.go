@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 const (
@@ -274,13 +274,13 @@ func invalidationEntryLine(set *v1alpha1.DistributionSet, now time.Time) string 
 	if reason := oneLine(invalidation.Reason); reason != "" {
 		line += ": " + reason
 	}
-	return shorten(line, maxEntryBytes)
+	return text.LimitBytes(line, maxEntryBytes)
 }
 
 // invalidationEntryLabel returns the set as the entry names it, truncated to leave room for what
 // follows. The key identifies the set, not this label.
 func invalidationEntryLabel(set *v1alpha1.DistributionSet) string {
-	return fmt.Sprintf("%s/%s %s (%s)", set.Namespace, shorten(oneLine(set.Spec.Name), 128), shorten(oneLine(set.Spec.Version), 64), shorten(oneLine(set.Spec.Type), 64))
+	return fmt.Sprintf("%s/%s %s (%s)", set.Namespace, text.LimitBytes(oneLine(set.Spec.Name), 128), text.LimitBytes(oneLine(set.Spec.Version), 64), text.LimitBytes(oneLine(set.Spec.Type), 64))
 }
 
 var invalidationEntryPattern = regexp.MustCompile(`^ ?(None|Soft|Force) since (\S+Z)(?:: (.*))?$`)
@@ -313,17 +313,4 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// shorten truncates at a character boundary.
-func shorten(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	const mark = "…"
-	cut := limit - len(mark)
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + mark
 }

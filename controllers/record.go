@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 const (
@@ -167,5 +168,5 @@ func recordDelay(err error) time.Duration {
 // notRecorded returns a message with the error of the record and its consequence.
 func notRecorded(err error) string {
 	return "the invalidation is in effect, but not recorded yet: if the set were deleted now and applied again without spec.invalidation, it would be valid; " +
-		"Goshawk retries automatically: " + shorten(oneLine(err.Error()), 512)
+		"Goshawk retries automatically: " + text.LimitBytes(oneLine(err.Error()), 512)
 }

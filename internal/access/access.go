@@ -25,6 +25,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/query"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // SecretType is the type of the Secrets that the device API reads.
@@ -185,13 +186,13 @@ func (a *Access) readCertificate(namespace string, c *v1alpha1.ClientCertificate
 	if !exists {
 		return
 	}
-	text, ok := data[c.CASecretRef.Key]
+	encoded, ok := data[c.CASecretRef.Key]
 	named := fmt.Sprintf("key %q of Secret %s in namespace %s (%s)", c.CASecretRef.Key, c.CASecretRef.Name, namespace, field)
 	if !ok {
 		a.fault(v1alpha1.ReasonSecretKeyMissing, "Secret %s in namespace %s (%s.name) has no key %q: add the key, or correct %s.key", c.CASecretRef.Name, namespace, field, c.CASecretRef.Key, field)
 		return
 	}
-	cas, problem := parseCAs(text)
+	cas, problem := parseCAs(encoded)
 	if problem != "" {
 		a.fault(v1alpha1.ReasonCAInvalid, "%s %s", named, problem)
 		return
@@ -199,7 +200,7 @@ func (a *Access) readCertificate(namespace string, c *v1alpha1.ClientCertificate
 	for i, ca := range cas {
 		if now.After(ca.NotAfter) {
 			a.fault(v1alpha1.ReasonCAExpired, "certificate %d in %s (%s) expired at %s, so no certificate of it is accepted: write its successor there, or remove it",
-				i+1, named, shorten(ca.Subject.String()), ca.NotAfter.UTC().Format(time.RFC3339))
+				i+1, named, text.LimitBytes(ca.Subject.String(), maxSubject), ca.NotAfter.UTC().Format(time.RFC3339))
 			continue
 		}
 		if a.Until.IsZero() || ca.NotAfter.Before(a.Until) {
@@ -210,24 +211,24 @@ func (a *Access) readCertificate(namespace string, c *v1alpha1.ClientCertificate
 }
 
 // parseCAs reads CA certificates in PEM. The problem is the rest of a sentence about the value.
-func parseCAs(text []byte) (cas []*x509.Certificate, problem string) {
-	if len(text) > maxCABytes {
+func parseCAs(data []byte) (cas []*x509.Certificate, problem string) {
+	if len(data) > maxCABytes {
 		return nil, fmt.Sprintf("has more than %d KiB: remove certificates", maxCABytes>>10)
 	}
 	for {
 		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
+		if block, data = pem.Decode(data); block == nil {
 			break
 		}
 		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Sprintf("contains a %s: write only the certificates of CAs there", shorten(block.Type))
+			return nil, fmt.Sprintf("contains a %s: write only the certificates of CAs there", text.LimitBytes(block.Type, maxSubject))
 		}
 		ca, err := x509.ParseCertificate(block.Bytes)
 		switch {
 		case err != nil:
 			return nil, fmt.Sprintf("contains a certificate that cannot be read (number %d): %v", len(cas)+1, err)
 		case !ca.BasicConstraintsValid || !ca.IsCA:
-			return nil, fmt.Sprintf("contains a certificate that is not of a CA (number %d, %s): write the certificate of its issuer there", len(cas)+1, shorten(ca.Subject.String()))
+			return nil, fmt.Sprintf("contains a certificate that is not of a CA (number %d, %s): write the certificate of its issuer there", len(cas)+1, text.LimitBytes(ca.Subject.String(), maxSubject))
 		case len(cas) == maxCAs:
 			return nil, fmt.Sprintf("contains more than %d certificates: remove some", maxCAs)
 		}
@@ -295,11 +296,5 @@ func ParseAddresses(text string) (netip.Prefix, error) {
 	return prefix.Masked(), err
 }
 
-// shorten limits text of certificates in messages.
-func shorten(text string) string {
-	const most = 100
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
-}
+// maxSubject limits texts of certificates in messages, in bytes.
+const maxSubject = 100

@@ -8,13 +8,13 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 
 	"github.com/goshawk-dev/goshawk/internal/ddi/wire"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // answer is a response that has not been written yet.
@@ -158,14 +158,14 @@ func refusalOf(err error) refusal {
 		return known
 	}
 	if bad, ok := errors.AsType[deviceapi.BadRequest](err); ok {
-		r := refusal{status: http.StatusBadRequest, kind: notReadable, message: shorten(bad.Reason)}
+		r := refusal{status: http.StatusBadRequest, kind: notReadable, message: text.LimitBytes(bad.Reason, maxReason)}
 		if named, ok := errors.AsType[rejected](err); ok {
 			r.kind = named.kind
 		}
 		return r
 	}
 	if tooMany, ok := errors.AsType[deviceapi.TooMany](err); ok {
-		r := refusal{status: http.StatusTooManyRequests, kind: quotaExceeded, message: shorten(tooMany.Reason), retryAfter: tooMany.RetryAfter}
+		r := refusal{status: http.StatusTooManyRequests, kind: quotaExceeded, message: text.LimitBytes(tooMany.Reason, maxReason), retryAfter: tooMany.RetryAfter}
 		if r.retryAfter > 0 {
 			r.kind, r.code = exception{}, "tooManyRequests"
 		}
@@ -203,15 +203,6 @@ func asKind(kind exception, err error) error {
 // unavailableRetry is after which time a device comes back if the backend names none.
 const unavailableRetry = 10 * time.Second
 
-// shorten limits the length of a reason, so that it does not contain a whole body.
-func shorten(reason string) string {
-	const most = 400
-	if len(reason) <= most {
-		return reason
-	}
-	return strings.ToValidUTF8(reason[:most], "") + "…"
-}
-
 // refuse converts an error to a response and logs it: a failure as an error, and everything that a
 // device can cause at V(1).
 func (v *visit) refuse(resource *resource, err error) answer {
@@ -222,7 +213,7 @@ func (v *visit) refuse(resource *resource, err error) answer {
 	if refusal == failed {
 		v.about(resource, refusal).Error(err, "The device API failed")
 	} else if v.log.V(1).Enabled() && v.limits.notes.AllowN(v.now, 1) {
-		v.about(resource, refusal).V(1).Info("Refused a device", "reason", shorten(err.Error()))
+		v.about(resource, refusal).V(1).Info("Refused a device", "reason", text.LimitBytes(err.Error(), maxReason))
 	}
 	return refusal.answer(v, resource)
 }
@@ -260,3 +251,6 @@ func (r refusal) answer(v *visit, resource *resource) answer {
 	}
 	return a
 }
+
+// maxReason limits the length of a reason in bytes, so that it does not contain a whole body.
+const maxReason = 400

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // defaultTenant is the tenant of clients that cannot be configured with another one. hawkBit writes
@@ -57,7 +58,7 @@ func (v *visit) noteGuesses() {
 	v.guessNotes.Do(func() {
 		v.log.Info("Requests with wrong credentials come so often that some are answered 429. Devices with the right token are not affected. "+
 			"This is logged once a minute at most, with one of the requests",
-			"tenant", shorten(v.device.Namespace), "controllerID", shorten(v.device.ControllerID), "address", v.origin.address)
+			"tenant", text.LimitBytes(v.device.Namespace, maxReason), "controllerID", text.LimitBytes(v.device.ControllerID, maxReason), "address", v.origin.address)
 	})
 }
 

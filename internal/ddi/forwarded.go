@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // ParseProxies reads a list of addresses and ranges, separated by commas, such as
@@ -341,7 +343,7 @@ func (w *proxyWarnings) invalid(s *Server, r *http.Request, odd string) {
 	s.metrics.forwardedIgnored.WithLabelValues("invalid").Inc()
 	if w.isNew("") {
 		s.log.Info("A value in the forwarded headers of a trusted proxy is not valid and is ignored. Correct the configuration of the proxy",
-			"header", shorten(odd), "proxy", r.RemoteAddr)
+			"header", text.LimitBytes(odd, maxReason), "proxy", r.RemoteAddr)
 	}
 }
 

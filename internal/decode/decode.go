@@ -22,6 +22,7 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // kinds whose objects are isolated, with the check of each.
@@ -232,7 +233,7 @@ func decodeReadable(data []byte, object runtime.Object, cause error) error {
 	if len(reasons) == 0 { // spec and status are correct: report the cause
 		reasons = append(reasons, fmt.Sprint(cause))
 	}
-	mark.Message = shorten(strings.Join(reasons, "; "))
+	mark.Message = text.LimitBytes(strings.Join(reasons, "; "), maxMessage)
 	if g, ok := object.(*v1alpha1.DeploymentGroup); ok && mark.Lacks("spec.rolloutUID") {
 		if owner := metav1.GetControllerOf(g); owner != nil {
 			g.Spec.RolloutUID = owner.UID
@@ -294,12 +295,5 @@ func sortedKeys(m map[string]json.RawMessage) []string {
 	return keys
 }
 
-// maxMessage limits what is kept, logged and recorded in an event for one object.
+// maxMessage limits what is kept, logged and recorded in an event for one object, in bytes.
 const maxMessage = 700
-
-func shorten(text string) string {
-	if len(text) <= maxMessage {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxMessage], "") + "..."
-}

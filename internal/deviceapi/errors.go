@@ -6,6 +6,8 @@ package deviceapi
 import (
 	"errors"
 	"time"
+
+	"github.com/goshawk-dev/goshawk/internal/action"
 )
 
 // Errors of a Backend. They may be wrapped; the text around them is logged and not sent. A protocol
@@ -26,6 +28,24 @@ var (
 	// ErrTooMany: a rate or a quota is used up.
 	ErrTooMany = errors.New("too many requests")
 )
+
+// ErrorOf returns the error for a device whose report had this outcome. isAwaited is true for a
+// report about an installation that a download of a closed action announced: it is accepted.
+func ErrorOf(o action.Outcome, isAwaited bool) error {
+	switch o {
+	case action.Late, action.LateFinal:
+		if isAwaited {
+			return nil // W-21: a downloaded update may be installed later, and that report must be accepted
+		}
+		return ErrGone
+	case action.Unknown, action.Refused:
+		return ErrNotFound
+	case action.Dropped, action.FirstDropped:
+		return ErrTooMany
+	default:
+		return nil
+	}
+}
 
 // BadRequest is the error for a request with wrong content. Reason is a sentence for the developer
 // of the device: it names the field and the fix, and it is sent.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/ditto/wire"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // floodPause is how long a message beyond the rate of its device waits before it is read, so that a
@@ -48,15 +49,15 @@ func (s *Server) Received(ctx context.Context, sender deviceapi.Device, id Conne
 	case err == nil:
 		return nil
 	case isBad:
-		s.note("Dropped a message", sender, bad, "topic", shorten(m.Topic))
+		s.note("Dropped a message", sender, bad, "topic", text.LimitBytes(m.Topic, maxText))
 	case errors.Is(err, deviceapi.ErrTooMany) && !isUnavailable(err):
-		s.note("Dropped a message beyond a rate or a quota", sender, err, "topic", shorten(m.Topic))
+		s.note("Dropped a message beyond a rate or a quota", sender, err, "topic", text.LimitBytes(m.Topic, maxText))
 		s.metrics.refused.WithLabelValues("rate").Inc()
 		return nil
 	case errors.Is(err, deviceapi.ErrUnauthorized), errors.Is(err, deviceapi.ErrNotServed), errors.Is(err, deviceapi.ErrNotFound):
-		s.note("Dropped a message that is about another device, or about one that does not exist", sender, err, "topic", shorten(m.Topic))
+		s.note("Dropped a message that is about another device, or about one that does not exist", sender, err, "topic", text.LimitBytes(m.Topic, maxText))
 	default:
-		s.note("A message is not acknowledged", sender, err, "topic", shorten(m.Topic))
+		s.note("A message is not acknowledged", sender, err, "topic", text.LimitBytes(m.Topic, maxText))
 		return err
 	}
 	s.metrics.refused.WithLabelValues("message").Inc()
@@ -199,7 +200,7 @@ func (r *received) live(ctx context.Context) error {
 	_, subject, ok := r.envelope.MessageOf()
 	if !ok || subject != wire.RedeliverCommands {
 		r.metrics.messages.WithLabelValues("other").Inc()
-		return deviceapi.BadRequest{Reason: fmt.Sprintf("there is no message %q; send %s", shorten(subject), wire.RedeliverCommands)}
+		return deviceapi.BadRequest{Reason: fmt.Sprintf("there is no message %q; send %s", text.LimitBytes(subject, maxText), wire.RedeliverCommands)}
 	}
 	if err := r.admit(ctx, false); err != nil {
 		return err
@@ -229,12 +230,12 @@ func (r *received) respond(ctx context.Context, err error) error {
 func errorOf(err error, channel string) wire.Error {
 	if bad, ok := errors.AsType[deviceapi.BadRequest](err); ok {
 		if channel == wire.Live {
-			return wire.Error{Status: http.StatusNotFound, Code: wire.CodeSubjectNotFound, Message: shorten(bad.Reason)}
+			return wire.Error{Status: http.StatusNotFound, Code: wire.CodeSubjectNotFound, Message: text.LimitBytes(bad.Reason, maxText)}
 		}
-		return wire.Error{Status: http.StatusBadRequest, Code: wire.CodeWrongValue, Message: shorten(bad.Reason)}
+		return wire.Error{Status: http.StatusBadRequest, Code: wire.CodeWrongValue, Message: text.LimitBytes(bad.Reason, maxText)}
 	}
 	if tooMany, ok := errors.AsType[deviceapi.TooMany](err); ok {
-		return wire.Error{Status: http.StatusTooManyRequests, Code: wire.CodeTooMany, Message: shorten(tooMany.Reason)}
+		return wire.Error{Status: http.StatusTooManyRequests, Code: wire.CodeTooMany, Message: text.LimitBytes(tooMany.Reason, maxText)}
 	}
 	return wire.Error{Status: http.StatusNotFound, Code: wire.CodeThingNotFound, Message: "the device has no such action, or does not exist"}
 }

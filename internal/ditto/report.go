@@ -18,6 +18,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/ditto/wire"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // processed is what was processed of the operations of a feature: the hashes of the last one, and
@@ -119,7 +120,7 @@ func (r *received) report(ctx context.Context, feature string, o *wire.Operation
 			return err
 		}
 	} else {
-		r.note("Ignored a report about a command that Goshawk has not sent", r.session.device, errors.New("its correlationId is "+strconv.Quote(shorten(o.CorrelationID))))
+		r.note("Ignored a report about a command that Goshawk has not sent", r.session.device, errors.New("its correlationId is "+strconv.Quote(text.LimitBytes(o.CorrelationID, maxText))))
 	}
 	r.session.setProcessed(feature, hash, isFailed, event)
 	return nil

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 const (
@@ -205,15 +206,9 @@ func deviceOfURIs(uris []*url.URL) deviceapi.Device {
 // note logs what a device has caused, at V(1). The number of such lines is limited.
 func (s *Server) note(message string, device deviceapi.Device, err error, more ...any) {
 	if log := s.log.V(1); log.Enabled() && s.notes.Allow() {
-		log.Info(message, append([]any{"namespace", device.Namespace, "controllerID", device.ControllerID, "reason", shorten(err.Error())}, more...)...)
+		log.Info(message, append([]any{"namespace", device.Namespace, "controllerID", device.ControllerID, "reason", text.LimitBytes(err.Error(), maxText)}, more...)...)
 	}
 }
 
-// shorten limits the length of a text of a device.
-func shorten(text string) string {
-	const most = 400
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
-}
+// maxText limits the length of a text of a device in bytes, in logs and in errors.
+const maxText = 400

@@ -140,7 +140,7 @@ func (l *planner) announcePlan(made v1alpha1.PlanStatus, created []*v1alpha1.Dep
 		before = append(before, g.Object)
 	}
 	if difference := grouping.Changes(before, created); difference != "" {
-		why += " (" + truncate(difference, 500) + ")"
+		why += " (" + text.LimitBytes(difference, 500) + ")"
 	}
 	l.event(EventPlanChanged, "%s: planned %s in %s instead of %d in %d, plan %s; an approval of plan %s is no longer valid",
 		why, targets(made.Targets), text.Count(made.Groups, "group"), old.Targets, old.Groups, made.Hash, old.Hash)

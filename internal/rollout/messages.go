@@ -23,14 +23,5 @@ func list(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-// truncate shortens a message to at most n bytes, at a character boundary.
-func truncate(s string, n int) string {
-	const cut = "..."
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n-len(cut)], "") + cut
-}
-
 // formatTime formats a time for a message.
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }

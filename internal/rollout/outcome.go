@@ -14,6 +14,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/action"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // outcome returns the condition Succeeded of a finished rollout without a group in Error: True if
@@ -37,14 +38,14 @@ func (l *planner) outcome() *metav1.Condition {
 		if parts := l.partsOfRest(c, superseded); len(parts) > 0 {
 			message += ", " + strings.Join(parts, ", ")
 		}
-		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, truncate(message, maxOutcome))
+		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, text.LimitBytes(message, maxOutcome))
 	default:
 		parts := l.partsOfRest(c, superseded)
 		if c.Failed > 0 {
 			parts = append([]string{fmt.Sprintf("%d failed", c.Failed)}, parts...)
 		}
 		message := fmt.Sprintf("none of %s succeeded: %s", targets(n), strings.Join(parts, ", "))
-		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionFalse, reasonOfNone(c, superseded), truncate(message, maxOutcome))
+		return condition(v1alpha1.ConditionSucceeded, metav1.ConditionFalse, reasonOfNone(c, superseded), text.LimitBytes(message, maxOutcome))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // pause pauses the rollout by spec, or lifts a pause. Automatic pauses are lifted by resumedAt
@@ -39,7 +40,7 @@ func (l *planner) pauseFor(reason v1alpha1.PauseReason, format string, args ...a
 	l.enter(v1alpha1.RolloutPaused)
 	l.status.PausedAt = micro(l.Now)
 	l.status.PauseReason = reason
-	l.status.PauseMessage = truncate(fmt.Sprintf(format, args...), 512)
+	l.status.PauseMessage = text.LimitBytes(fmt.Sprintf(format, args...), 512)
 }
 
 func (l *planner) unpause() {

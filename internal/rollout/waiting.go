@@ -9,6 +9,7 @@ import (
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/rollout/counting"
+	"github.com/goshawk-dev/goshawk/internal/text"
 	"github.com/goshawk-dev/goshawk/internal/window"
 )
 
@@ -29,7 +30,7 @@ func (l *planner) describeWaiting() {
 		l.waitForAnswers()
 	}
 	if l.waiting != nil {
-		l.waiting.Message = truncate(l.waiting.Message, 1024)
+		l.waiting.Message = text.LimitBytes(l.waiting.Message, 1024)
 	}
 	l.status.WaitingFor = l.waiting
 }

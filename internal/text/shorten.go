@@ -5,6 +5,7 @@ package text
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -38,4 +39,14 @@ func Shorten(s string, limit int) string {
 		end -= size
 	}
 	return s[:start] + marker(length-room) + s[end:]
+}
+
+// LimitBytes returns a text of at most limit bytes. A longer text is cut at its end, between two
+// characters, and ends in an ellipsis.
+func LimitBytes(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	const mark = "…"
+	return strings.ToValidUTF8(s[:max(0, limit-len(mark))], "") + mark
 }

@@ -37,3 +37,27 @@ func TestShorten(t *testing.T) {
 		})
 	}
 }
+
+func TestLimitBytes(t *testing.T) {
+	for _, tc := range []struct {
+		text  string
+		limit int
+		want  string
+	}{
+		{"", 5, ""},
+		{"abcde", 5, "abcde"},
+		{"abcdef", 5, "ab…"},
+		{"aééé", 6, "aé…"}, // the third byte of the limit is the middle of a character
+		{"aéééé", 7, "aé…"},
+		{"日本語", 3, "…"},
+		{"日本語日", 8, "日…"},
+	} {
+		got := LimitBytes(tc.text, tc.limit)
+		if got != tc.want {
+			t.Errorf("LimitBytes(%q, %d) = %q, want %q", tc.text, tc.limit, got, tc.want)
+		}
+		if len(got) > tc.limit || !utf8.ValidString(got) {
+			t.Errorf("LimitBytes(%q, %d) = %q: %d bytes, valid: %t", tc.text, tc.limit, got, len(got), utf8.ValidString(got))
+		}
+	}
+}

@@ -353,17 +353,5 @@ func (b *Backend) sets() []Set {
 func (b *Backend) apply(r *record, report action.Report) error {
 	report.Now = b.now()
 	isAwaited := action.AwaitsInstallation(&r.status, report.ID)
-	switch action.Apply(&r.status, report) {
-	case action.Late, action.LateFinal:
-		if isAwaited {
-			return nil
-		}
-		return deviceapi.ErrGone
-	case action.Unknown, action.Refused:
-		return deviceapi.ErrNotFound
-	case action.Dropped, action.FirstDropped:
-		return deviceapi.ErrTooMany
-	default:
-		return nil
-	}
+	return deviceapi.ErrorOf(action.Apply(&r.status, report), isAwaited)
 }

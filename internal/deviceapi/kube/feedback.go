@@ -87,19 +87,7 @@ func (b *Backend) applyNow(ctx context.Context, key types.NamespacedName, class 
 	if _, err := b.write(ctx, key, w); err != nil {
 		return err
 	}
-	switch w.outcomes[len(w.outcomes)-1] {
-	case action.Late, action.LateFinal:
-		if w.awaited {
-			return nil // W-21: a downloaded update may be installed later, and that report must be accepted
-		}
-		return deviceapi.ErrGone
-	case action.Unknown, action.Refused:
-		return deviceapi.ErrNotFound
-	case action.Dropped, action.FirstDropped:
-		return deviceapi.ErrTooMany
-	default:
-		return nil
-	}
+	return deviceapi.ErrorOf(w.outcomes[len(w.outcomes)-1], w.awaited)
 }
 
 // assumeWork assumes that a device has downloaded and installed if it reports the result of an

@@ -20,6 +20,7 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/notification"
 	"github.com/goshawk-dev/goshawk/internal/notification/webhook"
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // failingInterval is the minimum time between two lines of the log about the same failure.
@@ -154,13 +155,11 @@ func (b *Outbox) say(eventType, reason, message string) {
 		return
 	}
 	secret := &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Namespace: b.o.Secret.Namespace, Name: b.o.Secret.Name}}
-	b.o.Events.Eventf(secret, nil, eventType, reason, "Notify", "%s", shorten(message))
+	b.o.Events.Eventf(secret, nil, eventType, reason, "Notify", "%s", text.LimitBytes(message, maxNote))
 }
 
 // maxNote is the maximum length of the note of an event in bytes.
 const maxNote = 1000
-
-func shorten(note string) string { return strings.ToValidUTF8(note[:min(len(note), maxNote)], "") }
 
 // fieldManager returns the field manager that wrote the field of the spec that caused a decision,
 // or nil if it is not known. It reads the metadata of the object, because caches do not have it.
