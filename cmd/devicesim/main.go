@@ -90,15 +90,16 @@ func play(ctx context.Context, fleet *devicesim.Fleet, quiet bool, out io.Writer
 func printStats(out io.Writer, since time.Duration, s devicesim.Stats) {
 	line := fmt.Sprintf("%s devices=%d polls=%d started=%d busy=%d succeeded=%d failed=%d canceled=%d",
 		since.Round(time.Second), s.Devices, s.Polls, s.Started, s.Busy, s.Succeeded, s.Failed, s.Canceled)
-	for _, rare := range []struct {
+	for _, more := range []struct {
 		name  string
 		count int64
 	}{
-		{"cancels-rejected", s.CancelsRejected}, {"confirmations", s.Confirmations}, {"downloads", s.Downloads},
+		{"reports", s.Reports}, {"attributes", s.AttributesSent}, {"cancels-rejected", s.CancelsRejected}, {"confirmations", s.Confirmations},
+		{"downloads", s.Downloads}, {"downloaded-bytes", s.DownloadedBytes},
 		{"dropped", s.Dropped}, {"http-errors", s.HTTPErrors}, {"connected", s.Connected}, {"connection-errors", s.ConnectionErrors},
 	} {
-		if rare.count > 0 {
-			line += fmt.Sprintf(" %s=%d", rare.name, rare.count)
+		if more.count > 0 {
+			line += fmt.Sprintf(" %s=%d", more.name, more.count)
 		}
 	}
 	if s.LastError != "" {

@@ -17,6 +17,19 @@ import (
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
+// states and events in the order in which the documentation lists them.
+var (
+	states = []v1alpha1.ActionState{
+		v1alpha1.ActionWaitingForConfirmation, v1alpha1.ActionRetrieved, v1alpha1.ActionRunning, v1alpha1.ActionDownloading,
+		v1alpha1.ActionDownloaded, v1alpha1.ActionInstalling, v1alpha1.ActionRemoving, v1alpha1.ActionCanceling,
+		v1alpha1.ActionFinished, v1alpha1.ActionError, v1alpha1.ActionCanceled,
+	}
+	events = []Event{
+		Retrieve, Start, Confirm, Deny, Proceed, Download, Downloaded, Install, EventInstalled, Remove, Removed, Warn, Succeed, FinishWithWarning, Fail, Abandon,
+		CancelAccepted, CancelRejected, AskCancel, ForceCancel, CancelExpired, ProgressExpired, Refuse,
+	}
+)
+
 func TestEveryPairOfStateAndEvent(t *testing.T) {
 	for _, s := range states {
 		if got, want := len(table[s]), len(events); got != want {

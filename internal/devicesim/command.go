@@ -318,7 +318,7 @@ func (a *agent) fetch(ctx context.Context, j *job, now operationStep) error {
 		if err != nil {
 			return &downloadError{fmt.Errorf("download of %s: %w", artifact.FileName, err)}
 		}
-		a.fleet.emit(Event{Kind: Downloaded, Device: a.ID, Action: j.id, Asked: asked, At: time.Now(), HTTP: 200, Message: fmt.Sprintf("%s, %d bytes", artifact.FileName, size)})
+		a.fleet.emit(Event{Kind: Downloaded, Device: a.ID, Action: j.id, Asked: asked, At: time.Now(), Message: fmt.Sprintf("%s, %d bytes", artifact.FileName, size)})
 	}
 	return nil
 }

@@ -73,7 +73,6 @@ type Event struct {
 	// Operation is what a device with MQTT has reported: Reported, CancelRejected, Canceled,
 	// Closed.
 	Operation ditto.OperationStatus
-	HTTP      int    // status code of the response, 0 without a response
 	Message   string // one sentence
 }
 

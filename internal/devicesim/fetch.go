@@ -30,7 +30,7 @@ func (f *Fleet) fetchAll(ctx context.Context, d *device) error {
 		}
 		f.emit(Event{
 			Kind: Downloaded, Device: d.ID, Action: d.work.id, Asked: asked, At: time.Now(),
-			HTTP: http.StatusOK, Message: fmt.Sprintf("%s, %d bytes", artifact.Filename, size),
+			Message: fmt.Sprintf("%s, %d bytes", artifact.Filename, size),
 		})
 	}
 	return nil

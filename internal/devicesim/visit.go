@@ -41,7 +41,7 @@ func (f *Fleet) poll(ctx context.Context, d *device) {
 		return
 	}
 	d.sleep = time.Duration(base.Config.Polling.Sleep)
-	f.emit(Event{Kind: Polled, Device: d.ID, Asked: x.asked, At: x.at, HTTP: x.http})
+	f.emit(Event{Kind: Polled, Device: d.ID, Asked: x.asked, At: x.at})
 	f.follow(ctx, d, base.Links)
 }
 
@@ -81,7 +81,7 @@ func (f *Fleet) sendAttributes(ctx context.Context, d *device, href string) {
 		f.recordFailure(ctx, d, x)
 		return
 	}
-	f.emit(Event{Kind: AttributesSent, Device: d.ID, Asked: x.asked, At: x.at, HTTP: x.http})
+	f.emit(Event{Kind: AttributesSent, Device: d.ID, Asked: x.asked, At: x.at})
 }
 
 // offered handles a deployment: a new action, a present action that may now continue, or a closed
@@ -127,7 +127,7 @@ func (f *Fleet) start(d *device, report string, offer wire.DeploymentBase, x exc
 	f.setWork(d, w)
 	f.emit(Event{
 		Kind: Started, Device: d.ID, Action: w.id, Software: w.software,
-		Asked: x.asked, At: x.at, HTTP: x.http,
+		Asked: x.asked, At: x.at,
 	})
 }
 
@@ -213,7 +213,7 @@ func (f *Fleet) abandon(d *device) {
 func (f *Fleet) send(ctx context.Context, d *device, id, href string, status wire.Status) exchange {
 	x := f.sendOnce(ctx, d, id, href, status)
 	if x.ok() && closes(status) {
-		f.emit(Event{Kind: Closed, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status, HTTP: x.http})
+		f.emit(Event{Kind: Closed, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status})
 	}
 	if d.Behavior == ReportsTwice {
 		f.sendOnce(ctx, d, id, href, status)
@@ -225,7 +225,7 @@ func (f *Fleet) sendOnce(ctx context.Context, d *device, id, href string, status
 	x := f.post(ctx, d, href, status)
 	switch {
 	case x.ok():
-		f.emit(Event{Kind: Reported, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status, HTTP: x.http})
+		f.emit(Event{Kind: Reported, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status})
 	case x.isRejected():
 		f.drop(d, id, x)
 	default:
@@ -283,7 +283,7 @@ func (f *Fleet) answerCancel(ctx context.Context, d *device, href, id string, ki
 	x := f.post(ctx, d, feedbackURL(href), status)
 	switch {
 	case x.ok():
-		f.emit(Event{Kind: kind, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status, HTTP: x.http})
+		f.emit(Event{Kind: kind, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Status: status})
 	case x.isRejected():
 		f.drop(d, id, x)
 	default:
@@ -315,7 +315,7 @@ func (f *Fleet) confirm(ctx context.Context, d *device, href string) {
 		d.denied = id
 	}
 	f.emit(Event{
-		Kind: Confirmed, Device: d.ID, Action: id, Asked: x.asked, At: x.at, HTTP: x.http,
+		Kind: Confirmed, Device: d.ID, Action: id, Asked: x.asked, At: x.at,
 		Message: string(answer.Confirmation),
 	})
 }
@@ -325,11 +325,11 @@ func (f *Fleet) recordFailure(ctx context.Context, d *device, x exchange) {
 	if ctx.Err() != nil {
 		return
 	}
-	f.emit(Event{Kind: HTTPError, Device: d.ID, Asked: x.asked, At: x.at, HTTP: x.http, Message: x.message()})
+	f.emit(Event{Kind: HTTPError, Device: d.ID, Asked: x.asked, At: x.at, Message: x.message()})
 }
 
 func (f *Fleet) drop(d *device, id string, x exchange) {
-	f.emit(Event{Kind: Dropped, Device: d.ID, Action: id, Asked: x.asked, At: x.at, HTTP: x.http, Message: x.message()})
+	f.emit(Event{Kind: Dropped, Device: d.ID, Action: id, Asked: x.asked, At: x.at, Message: x.message()})
 }
 
 func (f *Fleet) setWork(d *device, w *work) {

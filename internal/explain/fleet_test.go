@@ -203,7 +203,10 @@ func fleetWorld(t testing.TB, objects ...client.Object) FleetWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts := fleetcounts.Of(objects...)
+	counts := fleetcounts.New()
+	for _, o := range objects {
+		counts.Changed(nil, o)
+	}
 	all := counts.Namespaces()
 	return FleetWorld{Index: x, Counts: counts, Targets: all, Rollouts: all, Sets: all, Modules: all, AutoAssignments: all, Now: noon, MaxTasks: 50, MaxSets: 10, MaxRollouts: 5}
 }

@@ -55,15 +55,6 @@ type Counter struct {
 // caches.
 func New() *Counter { return &Counter{namespaces: map[string]*Counts{}} }
 
-// Of returns a counter of these objects.
-func Of[T client.Object](objects ...T) *Counter {
-	c := New()
-	for _, o := range objects {
-		c.Changed(nil, o)
-	}
-	return c
-}
-
 // Changed applies a change of an object. old is nil for a new object, now is nil for a deleted one.
 func (c *Counter) Changed(old, now client.Object) {
 	if old == now {

@@ -102,7 +102,7 @@ func sumOf(c *Counter) *Counts {
 func TestCountsOfANamespace(t *testing.T) {
 	other := built.Target("elsewhere", with("Online", "False"))
 	other.Namespace = "other"
-	c := Of[client.Object](
+	c := counterOf[client.Object](
 		built.Target("a", installed("one", ""), func(t *v1alpha1.Target) { t.Status.UpdateStatus = v1alpha1.UpdateStatusInSync }),
 		built.Target("b", installed("one", ""), with("Online", "False"), func(t *v1alpha1.Target) { t.Status.UpdateStatus = v1alpha1.UpdateStatusError }),
 		built.Target("c"),
@@ -168,7 +168,7 @@ func TestCountsFollowChanges(t *testing.T) {
 	for _, target := range present {
 		left = append(left, target)
 	}
-	if diff := cmp.Diff(sumOf(Of(left...)), sumOf(c)); diff != "" {
+	if diff := cmp.Diff(sumOf(counterOf(left...)), sumOf(c)); diff != "" {
 		t.Errorf("(-counted at once +followed):\n%s", diff)
 	}
 	for _, target := range left {
@@ -181,7 +181,7 @@ func TestCountsFollowChanges(t *testing.T) {
 
 func TestSetThatNoTargetRunsAnyMoreIsNotCounted(t *testing.T) {
 	before, after := built.Target("a", installed("one", "")), built.Target("a", installed("two", ""))
-	c := Of(before, built.Target("b", installed("two", "")))
+	c := counterOf(before, built.Target("b", installed("two", "")))
 	c.Changed(before, after)
 	if sets := sumOf(c).Sets; len(sets) != 1 || sets["two"] == nil || sets["two"].Targets != 2 {
 		t.Errorf("sets: %v", sets)
@@ -210,7 +210,16 @@ func BenchmarkCounter(b *testing.B) {
 	})
 	b.Run("all at once", func(b *testing.B) {
 		for b.Loop() {
-			Of(targets...)
+			counterOf(targets...)
 		}
 	})
+}
+
+// counterOf returns a counter of these objects.
+func counterOf[T client.Object](objects ...T) *Counter {
+	c := New()
+	for _, o := range objects {
+		c.Changed(nil, o)
+	}
+	return c
 }
