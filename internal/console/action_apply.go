@@ -45,10 +45,22 @@ func (a *actionRequest) apply() (content, error) {
 	if said := a.confirmed(change); said != nil {
 		return a.page(said, nil)
 	}
-	if err := a.write(seen, change); err != nil {
+	err = a.write(seen, change)
+	a.logResult(change, err)
+	if err != nil {
 		return a.explain(err)
 	}
 	return content{}, &redirect{a.actionPath() + "/done"}
+}
+
+// logResult logs the change that a viewer has applied, or why it was not written.
+func (a *actionRequest) logResult(change *operation.Change, err error) {
+	log := a.log.WithValues("kind", a.kind, "object", client.ObjectKeyFromObject(a.object), "operation", a.verb, "user", a.viewer.Name, "change", strings.Join(proposal.FieldLines(change), "; "))
+	if err != nil {
+		log.V(1).Info("A change of a user was not written", "reason", text.LimitBytes(err.Error(), maxRefusal))
+		return
+	}
+	log.Info("Wrote a change of a user")
 }
 
 // explain returns the page after a change was not written.

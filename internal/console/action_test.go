@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -538,6 +540,28 @@ func TestRefusalsOfTheAPIServer(t *testing.T) {
 			}})
 			w.get("/actions/rollouts/fleet/firmware/stop").wantStatus(tc.status).wantText("cannot be read", tc.want[0]).wantNoText("It is not known whether the change was written")
 		})
+	}
+}
+
+// TestChangesAreLogged: a written change has a line with object, operation and user at the default
+// level, a refused one at V(1).
+func TestChangesAreLogged(t *testing.T) {
+	w := newActionWorld(t, runningRollout())
+	var lines []string
+	w.world.server.o.Log = funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{Verbosity: 1})
+	form := w.get("/actions/rollouts/fleet/firmware/pause").form()
+	w.before = func() error { return errors.New("a policy refuses it") }
+	w.post("/actions/rollouts/fleet/firmware/pause", form)
+	w.before = nil
+	w.post("/actions/rollouts/fleet/firmware/pause", form).wantStatus(http.StatusSeeOther)
+	w.post("/actions/rollouts/fleet/firmware/pause", form).wantStatus(http.StatusSeeOther) // it is applied already
+	const about = `"kind"="rollouts" "object"={"name"="firmware" "namespace"="fleet"} "operation"="pause" "user"="jane" "change"="spec.state: Running -> Paused"`
+	want := []string{
+		`"level"=1 "msg"="A change of a user was not written" ` + about + ` "reason"="a policy refuses it"`,
+		`"level"=0 "msg"="Wrote a change of a user" ` + about,
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
 	}
 }
 

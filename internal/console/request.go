@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"github.com/goshawk-dev/goshawk/internal/explain"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
 )
@@ -30,6 +32,7 @@ type request struct {
 	overlaps *overlapCache
 	source   Source
 	now      time.Time
+	log      logr.Logger
 	// viewer is nil unless the page is personal: other pages are shared between all viewers who may
 	// see the same.
 	viewer *Viewer

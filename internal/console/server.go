@@ -42,7 +42,7 @@ type Options struct {
 	TLS *tls.Config
 	// Now is the clock. nil: the clock of the machine.
 	Now func() time.Time
-	// Log has errors of the console.
+	// Log has errors of the console, and the changes that viewers apply.
 	Log logr.Logger
 }
 
@@ -149,7 +149,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request, p *page) {
 		return
 	}
 	defer s.recover(w, r, viewer)
-	asked := &request{index: s.o.Source.Index(), roster: s.roster, overlaps: s.overlaps, source: s.o.Source, now: s.o.Now(), viewer: viewer, url: r.URL, http: r, previews: &s.previews}
+	asked := &request{index: s.o.Source.Index(), roster: s.roster, overlaps: s.overlaps, source: s.o.Source, now: s.o.Now(), log: s.o.Log, viewer: viewer, url: r.URL, http: r, previews: &s.previews}
 	if strings.HasPrefix(p.pattern, "POST ") {
 		if err := readForm(w, asked); err != nil {
 			s.serveProblem(w, r, viewer, problemOf(err))

@@ -93,6 +93,9 @@ func TestEveryDecisionIsDeliveredInOrderWithFewWrites(t *testing.T) {
 		t.Errorf("%d writes for 21 decisions, want at most %d", s.writes.Load(), limit)
 	}
 	p.waitIdle().end()
+	if !p.logged.has("Sent a notification", "dev.goshawk.rollout.paused.v1", `"name"="b"`) {
+		t.Errorf("no line for an event that was sent; log:\n%s", strings.Join(p.logged.all, "\n"))
+	}
 	writes := s.writes.Load()
 	again := s.start().lead()
 	s.rollout("d", with(started))

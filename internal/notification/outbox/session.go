@@ -15,6 +15,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/goshawk-dev/goshawk/internal/notification"
@@ -486,7 +487,8 @@ func (s *session) conclude(sender *webhook.Sender, r *record, result webhook.Res
 	switch result.Outcome {
 	case webhook.Delivered:
 		b.metrics.attempts.WithLabelValues(resultDelivered).Inc()
-		s.pop(r)
+		sent := s.pop(r)
+		b.o.Log.V(1).Info("Sent a notification", "id", sent.ID, "type", sent.Type(), "object", types.NamespacedName{Namespace: sent.Data.Namespace, Name: sent.Data.Name})
 		s.recovered(now)
 		return
 	case webhook.Refused:

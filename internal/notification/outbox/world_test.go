@@ -168,7 +168,7 @@ func (s *system) start() *process {
 	var err error
 	p.outbox, err = New(Options{
 		Secret: types.NamespacedName{Namespace: "system", Name: "receiver"}, Namespace: "system", Client: c, Now: time.Now, Timing: s.timing,
-		Registerer: p.metrics, Log: logr.New(funcr.New(p.logged.add, funcr.Options{}).GetSink()),
+		Registerer: p.metrics, Log: logr.New(funcr.New(p.logged.add, funcr.Options{Verbosity: 1}).GetSink()),
 	})
 	if err != nil {
 		s.t.Fatal(err)
