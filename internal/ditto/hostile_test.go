@@ -53,6 +53,114 @@ func TestDeviceCannotSpeakForAnother(t *testing.T) {
 	})
 }
 
+// TestMessageAboutAnotherDeviceIsAnswered asks for responses, which do not show which devices exist.
+func TestMessageAboutAnotherDeviceIsAnswered(t *testing.T) {
+	const path = "/features/APP/properties/status/softwareModuleType"
+	long := "/" + strings.Repeat("x", 2000)
+	for name, test := range map[string]struct {
+		topic, thing, path, subject string
+		status                      int
+	}{
+		"another device":                    {"e", "fleet/dev-2/things/twin/commands/modify", path, "modify-response", 404},
+		"a device that does not exist":      {"e", "fleet/dev-9/things/twin/commands/modify", path, "modify-response", 404},
+		"a device of another namespace":     {"e", "other/dev-1/things/twin/commands/delete", path, "delete-response", 404},
+		"a topic of another device":         {"e//dev-2", "fleet/dev-1/things/twin/commands/modify", path, "modify-response", 404},
+		"topic and envelope of another one": {"event/fleet/dev-2", "fleet/dev-2/things/twin/commands/modify", path, "modify-response", 404},
+		"a topic of another tenant":         {"event/other/dev-1", "fleet/dev-1/things/twin/commands/modify", path, "modify-response", 404},
+		"a message of another device":       {"e", "fleet/dev-2/things/live/messages/ROLLOUTS_REDELIVER_COMMANDS", "/outbox/messages/ROLLOUTS_REDELIVER_COMMANDS", "ROLLOUTS_REDELIVER_COMMANDS-response", 404},
+		"a path that is too long":           {"e", "fleet/dev-1/things/twin/commands/modify", long, "modify-response", 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(w *world) {
+				other := w.connect(dev2)
+				other.subscribe("command///req/#")
+				d := w.online("app")
+				message := `{"topic":"` + test.thing + `","headers":{"correlation-id":"c1","response-required":%t},"path":"` + test.path + `","value":"os"}`
+				d.publish(test.topic, fmt.Appendf(nil, message, false))
+				if wait(); len(d.take()) > 0 {
+					t.Error("the device received a response that it has not asked for")
+				}
+				d.publish(test.topic, fmt.Appendf(nil, message, true))
+				wait()
+				got := d.take()
+				if len(got) != 1 || got[0].Topic != "command///req//"+test.subject || len(other.take()) > 0 {
+					t.Fatalf("the device received %q", got)
+				}
+				e, err := wire.DecodeEnvelope(got[0].Payload)
+				if err != nil || e.Status != test.status || e.Headers.CorrelationID != "c1" {
+					t.Fatalf("the response is %s, %v", got[0].Payload, err)
+				}
+				if test.status == 404 && (wire.DecodeError(e.Value) != wire.Error{Status: 404, Code: wire.CodeThingNotFound, Message: "this connection may not act for the thing that the topic names"}) {
+					t.Errorf("the error is %s", e.Value)
+				}
+			})
+		})
+	}
+}
+
+// TestFloodAboutAnotherDevice counts for the device that sends it, and not for the other one.
+func TestFloodAboutAnotherDevice(t *testing.T) {
+	story(t, func(w *world) {
+		d := w.online("app")
+		for range 500 {
+			d.publish("e", []byte(`{"topic":"fleet/dev-2/things/twin/commands/modify","headers":{"response-required":true},"path":"/features/APP","value":{}}`))
+		}
+		if got := len(d.take()); got == 0 || got > 200 {
+			t.Errorf("%d of 500 messages were answered", got)
+		}
+		other := w.connect(dev2)
+		other.subscribe("command///req/#")
+		w.offer("app")
+		started := time.Now()
+		other.activate("app")
+		c := other.command(wire.Install)
+		for i := range 10 {
+			o := status1(c.id(), wire.Downloading, "app")
+			o.Progress = new(int32(i))
+			other.property("APP", "lastOperation", o)
+		}
+		if took := time.Since(started); took > 200*time.Millisecond {
+			t.Errorf("the messages of the other device took %v", took)
+		}
+		if n := len(w.calls("Report")); n != 10 {
+			t.Errorf("%d of 10 reports of the other device reached the backend", n)
+		}
+	})
+}
+
+// TestSubscriptionsOfADevice refuses those to topics of another tenant and of a device for which
+// the connection may not act.
+func TestSubscriptionsOfADevice(t *testing.T) {
+	own := []string{"#", "command///req/#", "command/+/+/req/#", "command/fleet//req/#", "command/FLEET/dev-1/req/#", "command//fleet:dev-1/req/#", "c///q/#", "edge/thing/response", "e", "x/y/z", "command/#"}
+	others := []string{"command//dev-2/req/#", "command/fleet/dev-2/#", "command/fleet/fleet:dev-2/req/+/+", "c//dev-2/q/#", "event/fleet/dev-2", "e//dev-2", "command//dev-2/res/#",
+		"command//dev-9/req/#", "command/other//req/#", "command/other/+/req/#", "command/other/dev-1/req/#", "telemetry/other/#", "+/fleet/dev-2/req/#", "command//a b/req/#"}
+	story(t, func(w *world) {
+		d := w.connect(dev1)
+		for _, filter := range own {
+			if !d.subscribe(filter) {
+				t.Errorf("%s is refused", filter)
+			}
+		}
+		for _, filter := range others {
+			if d.subscribe(filter) {
+				t.Errorf("%s is allowed", filter)
+			}
+		}
+		g, err := w.transport.connect(w.Context(), "gw@fleet", gatewayToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for filter, want := range map[string]bool{"command//dev-2/req/#": true, "command//fleet:dev-2/req/#": true, "command//+/req/#": true, "command//dev-1/req/#": false, "command/other/dev-2/req/#": false} {
+			if g.subscribe(filter) != want {
+				t.Errorf("%s of a gateway is allowed: %t", filter, !want)
+			}
+		}
+		if n := w.backend.Connections(dev2); n != 0 {
+			t.Errorf("a subscription made %d connections of the device", n)
+		}
+	})
+}
+
 // TestWrongMessagesAreDropped sends messages that have no effect, and do not end the connection.
 func TestWrongMessagesAreDropped(t *testing.T) {
 	story(t, func(w *world) {

@@ -4,6 +4,7 @@
 package ditto
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,20 +76,22 @@ func (s *Server) receive(ctx context.Context, sender deviceapi.Device, id Connec
 	case wire.ResponseTopic, wire.EventTopic:
 	}
 	e, err := wire.DecodeEnvelope(m.Payload)
-	if err != nil && (topic.Kind == wire.EventTopic || len(m.Payload) > 0) {
-		return deviceapi.BadRequest{Reason: err.Error()}
+	switch {
+	case err == nil:
+	case topic.Kind == wire.ResponseTopic:
+		e = wire.Envelope{} // the topic has what is needed
+	default:
+		return s.refuse(ctx, id, sender, e, deviceapi.BadRequest{Reason: err.Error()})
 	}
 	device, err := deviceOfMessage(sender, topic, e)
+	var session *session
+	if err == nil {
+		session, err = s.actingFor(ctx, id, sender, device)
+	}
 	if err != nil {
-		return err
+		return s.refuse(ctx, id, sender, e, err)
 	}
-	beyond := s.limits.Admit(device, s.gatewayTokenOf(id, device), time.Now())
-	if beyond != nil {
-		if err := sleep(ctx, floodPause); err != nil {
-			return err
-		}
-	}
-	session, err := s.actingFor(ctx, id, sender, device)
+	beyond, err := s.admitted(ctx, id, device)
 	if err != nil {
 		return err
 	}
@@ -97,6 +100,32 @@ func (s *Server) receive(ctx context.Context, sender deviceapi.Device, id Connec
 		return r.response(ctx, topic)
 	}
 	return r.event(ctx)
+}
+
+// admitted counts a message of a device that the connection may act for. A message beyond the rates
+// is read slowly; beyond is the reason.
+func (s *Server) admitted(ctx context.Context, id ConnectionID, device deviceapi.Device) (beyond, err error) {
+	if beyond = s.limits.Admit(device, s.gatewayTokenOf(id, device), time.Now()); beyond != nil {
+		err = sleep(ctx, floodPause)
+	}
+	return beyond, err
+}
+
+// refuse returns the error of a message that cannot be read, or that the connection may not send. It
+// counts as one of the sender, who gets the response that the message asks for. The response is the
+// same whether or not the other device exists.
+func (s *Server) refuse(ctx context.Context, id ConnectionID, sender deviceapi.Device, e wire.Envelope, refused error) error {
+	beyond, err := s.admitted(ctx, id, sender)
+	isAnswered := e.Headers.ResponseRequired && (isAboutClient(refused) || errors.Is(refused, deviceapi.ErrTooMany) && !isUnavailable(refused))
+	if err != nil || beyond != nil || !isAnswered {
+		return cmp.Or(err, refused)
+	}
+	session, err := s.actingFor(ctx, id, sender, sender)
+	if err != nil {
+		return refused
+	}
+	r := received{Server: s, session: session, envelope: e}
+	return errors.Join(refused, ignoring(r.respond(ctx, refused), ErrNotConnected))
 }
 
 // deviceOfMessage returns the device that a message is about: that of its envelope, which must be
@@ -237,5 +266,9 @@ func errorOf(err error, channel string) wire.Error {
 	if tooMany, ok := errors.AsType[deviceapi.TooMany](err); ok {
 		return wire.Error{Status: http.StatusTooManyRequests, Code: wire.CodeTooMany, Message: text.LimitBytes(tooMany.Reason, maxText)}
 	}
-	return wire.Error{Status: http.StatusNotFound, Code: wire.CodeThingNotFound, Message: "the device has no such action, or does not exist"}
+	message := "the device has no such action, or does not exist"
+	if errors.Is(err, deviceapi.ErrUnauthorized) || errors.Is(err, deviceapi.ErrNotServed) {
+		message = "this connection may not act for the thing that the topic names"
+	}
+	return wire.Error{Status: http.StatusNotFound, Code: wire.CodeThingNotFound, Message: message}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -263,14 +264,14 @@ func (r *received) workOf(ctx context.Context, id int32) (*work, error) {
 // feature is about; none: all of the action. isOther means that it is only about others.
 func (w *work) namesIn(feature string, o *wire.OperationStatus) (names []string, isOther bool) {
 	if w.isRemoval && len(o.Software) > 0 {
-		for _, p := range w.parts {
-			for _, entry := range p.remove {
-				if slices.ContainsFunc(o.Software, func(d wire.Dependency) bool {
-					return d.Group == entry.Group && d.Name == entry.Name && d.Version == entry.Version
-				}) {
-					names = append(names, softwareName(entry))
-				}
+		meant := map[int]bool{}
+		for _, d := range o.Software {
+			if at := w.entryOf(d); at >= 0 {
+				meant[at] = true
 			}
+		}
+		for _, at := range slices.Sorted(maps.Keys(meant)) {
+			names = append(names, softwareName(w.remove[at]))
 		}
 		return names, len(names) == 0
 	}
@@ -281,6 +282,28 @@ func (w *work) namesIn(feature string, o *wire.OperationStatus) (names []string,
 		return p.names(), false
 	}
 	return nil, false
+}
+
+// entryOf returns the index of the entry of a removal that a device means, or -1. Some devices leave
+// the group or the version out.
+func (w *work) entryOf(d wire.Dependency) int {
+	found := -1
+	for i, entry := range w.remove {
+		switch {
+		case d.Name != entry.Name, d.Group != "" && d.Group != entry.Group, d.Version != "" && d.Version != entry.Version:
+			continue
+		case d.Group == entry.Group && d.Version == entry.Version:
+			return i
+		case found >= 0:
+			found = len(w.remove)
+		default:
+			found = i
+		}
+	}
+	if found == len(w.remove) { // several
+		return -1
+	}
+	return found
 }
 
 // moduleNamed returns the name of the module that a device means. Some devices leave the version
@@ -502,7 +525,7 @@ func (r *received) response(ctx context.Context, topic wire.Topic) error {
 		return err
 	}
 	feature := r.feature
-	if feature == "" && at >= 0 && at < len(w.parts) {
+	if w.partOf(feature) == nil && at >= 0 && at < len(w.parts) {
 		feature = w.parts[at].feature
 	}
 	isAccepted := topic.Status < http.StatusBadRequest

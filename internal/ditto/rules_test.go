@@ -135,6 +135,66 @@ func TestAcknowledgedCommandIsNotRedelivered(t *testing.T) {
 	}
 }
 
+// A response is read by its topic, because some devices send something else than an envelope.
+func TestResponseWithAnotherPayloadAcknowledges(t *testing.T) {
+	for name, payload := range map[string]string{"none": "", "a text": "OK", "an empty object": "{}", "null": "null", "another object": `{"status":204}`, "a feature that does not exist": `{"topic":"fleet/dev-1/things/live/messages/install","path":"/features/OTHER/outbox/messages/install","status":204}`} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(w *world) {
+				d := w.online("app", "os")
+				w.offer("app", "os")
+				for _, c := range d.commands() {
+					d.publish(c.topic.ResponseTopic(204), []byte(payload))
+				}
+				d.disconnect()
+				d = w.online("app", "os")
+				d.nothing("after a new connection")
+			})
+		})
+	}
+}
+
+// A device that ends its subscription gets no command, and gets it after it has subscribed again.
+func TestSubscriptionThatEnds(t *testing.T) {
+	const long, short = "command///req/#", "c///q/#"
+	for name, test := range map[string]struct {
+		before, ended, after []string
+		isReached            bool // in between
+		want                 string
+	}{
+		"the same filter again":      {[]string{long}, []string{long}, []string{long}, false, long},
+		"the short form after that":  {[]string{long}, []string{long}, []string{short}, false, short},
+		"one of two forms":           {[]string{long, short}, []string{long}, nil, true, short},
+		"one of two filters":         {[]string{"#", "command/#"}, []string{"#"}, nil, true, long},
+		"a filter of something else": {[]string{long, "e"}, []string{"e"}, nil, true, long},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(w *world) {
+				d := w.connect(dev1)
+				for _, filter := range test.before {
+					d.subscribe(filter)
+				}
+				d.activate("app")
+				time.Sleep(time.Minute)
+				for _, filter := range test.ended {
+					d.unsubscribe(filter)
+				}
+				w.offer("app")
+				time.Sleep(time.Minute)
+				if !test.isReached {
+					d.nothing("without a subscription")
+				}
+				for _, filter := range test.after {
+					d.subscribe(filter)
+				}
+				time.Sleep(time.Minute)
+				if c := d.command(wire.Install); c.topic.IsShort != (test.want == short) {
+					t.Errorf("the command is on %+v", c.topic)
+				}
+			})
+		})
+	}
+}
+
 func TestReportOfFeaturesAfterTheCommandDoesNotRedeliverAtOnce(t *testing.T) {
 	story(t, func(w *world) {
 		d := w.online("app")
@@ -674,6 +734,43 @@ func TestRemoval(t *testing.T) {
 				for _, s := range test.steps {
 					d.removed(c.id(), s.status, s.names...)
 				}
+				w.wantState(c.id(), test.want)
+			})
+		})
+	}
+}
+
+// Devices leave parts of the software out, or do not have the feature of an entry any more when
+// they report its result.
+func TestSoftwareOfARemovalAsDevicesReportIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		reported []wire.Dependency
+		want     v1alpha1.ActionState
+	}{
+		"all parts":                    {[]wire.Dependency{{Group: "acme", Name: "a", Version: "1"}, {Group: "acme", Name: "b", Version: "1", Type: "x"}}, v1alpha1.ActionFinished},
+		"without versions":             {[]wire.Dependency{{Group: "acme", Name: "a"}, {Group: "acme", Name: "b"}}, v1alpha1.ActionFinished},
+		"without groups":               {[]wire.Dependency{{Name: "a", Version: "1"}, {Name: "b", Version: "1"}}, v1alpha1.ActionFinished},
+		"only names":                   {[]wire.Dependency{{Name: "a"}, {Name: "b"}}, v1alpha1.ActionFinished},
+		"the same entry twice":         {[]wire.Dependency{{Name: "a"}, {Group: "acme", Name: "a", Version: "1"}}, v1alpha1.ActionRetrieved},
+		"another version":              {[]wire.Dependency{{Group: "acme", Name: "a", Version: "2"}, {Group: "acme", Name: "b", Version: "1"}}, v1alpha1.ActionRetrieved},
+		"a name that two entries have": {[]wire.Dependency{{Name: "twice"}}, v1alpha1.ActionRetrieved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(w *world) {
+				d := w.online("app", "os", "third")
+				u := removal("a", "b")
+				if strings.Contains(name, "two entries") {
+					u = removal("twice", "twice")
+					u.Set.Remove[1].Version = "2"
+				}
+				w.backend.SetUpdate(u)
+				c := d.command(wire.Remove)
+				d.respond(c, 204)
+				w.crash(true)
+				d = w.connect(dev1)
+				d.subscribe("command///req/#")
+				d.publish("e", []byte(`{"topic":"fleet/dev-1/things/twin/commands/delete","path":"/features/APP"}`))
+				d.property("OS", "lastOperation", wire.OperationStatus{CorrelationID: fmt.Sprint(c.id()), Status: wire.FinishedSuccess, Software: test.reported})
 				w.wantState(c.id(), test.want)
 			})
 		})

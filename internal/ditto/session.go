@@ -43,9 +43,15 @@ type connection struct {
 	credentials deviceapi.Credentials
 
 	// The rest is guarded by the mutex of the Server.
-	filters   []wire.Filter
+	filters   []subscription
 	members   map[deviceapi.Device]struct{} // other devices that it acts for
 	checkedAt time.Time
+}
+
+// subscription is a filter of commands, as the device has written it and as it is read.
+type subscription struct {
+	written string
+	wire.Filter
 }
 
 // thingID returns the id of the thing of a device.
@@ -55,7 +61,7 @@ func thingID(d deviceapi.Device) string { return d.Namespace + ":" + d.Controlle
 func (c *connection) filterFor(d deviceapi.Device) *wire.Filter {
 	for i, f := range c.filters {
 		if f.Device == wire.AnyDevice || f.Device == "" && d == c.device || f.Device == thingID(d) || f.Device == d.ControllerID {
-			return &c.filters[i]
+			return &c.filters[i].Filter
 		}
 	}
 	return nil
@@ -150,13 +156,60 @@ func (s *Server) Subscribed(_ deviceapi.Device, id ConnectionID, filter string) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.connections[id]
-	if c == nil || len(c.filters) >= maxFilters || slices.Contains(c.filters, parsed) {
+	if c == nil || len(c.filters) >= maxFilters || slices.ContainsFunc(c.filters, func(f subscription) bool { return f.written == filter }) {
 		return
 	}
-	c.filters = append(c.filters, parsed)
+	c.filters = append(c.filters, subscription{filter, parsed})
 	s.reach(c, c.device)
 	for member := range c.members {
 		s.reach(c, member)
+	}
+}
+
+// MaySubscribe reports whether the connection may subscribe to a filter.
+func (s *Server) MaySubscribe(ctx context.Context, device deviceapi.Device, id ConnectionID, filter string) bool {
+	tenant, name := wire.OwnerOf(filter)
+	if tenant != "" && !strings.EqualFold(tenant, device.Namespace) {
+		return false
+	}
+	owner := deviceapi.Device{Namespace: device.Namespace, ControllerID: strings.TrimPrefix(name, device.Namespace+":")}
+	if name == "" || owner == device {
+		return true
+	}
+	s.mu.Lock()
+	c := s.connections[id]
+	s.mu.Unlock()
+	return c != nil && !isAboutClient(s.authorizeMember(ctx, c, owner))
+}
+
+// Unsubscribed ends what Subscribed has started.
+func (s *Server) Unsubscribed(_ deviceapi.Device, id ConnectionID, filter string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.connections[id]
+	if c == nil {
+		return
+	}
+	c.filters = slices.DeleteFunc(slices.Clone(c.filters), func(f subscription) bool { return f.written == filter })
+	s.reachBy(c, c.device)
+	for member := range c.members {
+		s.reachBy(c, member)
+	}
+}
+
+// reachBy makes commands of a device that reached it on a connection take the filter that is left.
+// The caller holds the lock.
+func (s *Server) reachBy(c *connection, device deviceapi.Device) {
+	session := s.sessions[device]
+	if session == nil {
+		return
+	}
+	session.mu.Lock()
+	defer session.mu.Unlock()
+	for i := range session.links {
+		if l := &session.links[i]; l.id == c.id && l.filter != nil {
+			l.filter = c.filterFor(device)
+		}
 	}
 }
 
@@ -300,13 +353,7 @@ func (s *Server) actingFor(ctx context.Context, id ConnectionID, sender, device 
 	case c.device == device:
 		return nil, deviceapi.ErrNotServed
 	}
-	if err := deviceapi.CheckID("the name of the thing", device.ControllerID); err != nil {
-		return nil, err
-	}
-	if len(c.credentials.GatewayToken) == 0 || device.Namespace != c.device.Namespace {
-		return nil, deviceapi.ErrUnauthorized
-	}
-	if err := s.authorize(ctx, device, deviceapi.Credentials{GatewayToken: c.credentials.GatewayToken, Peer: c.credentials.Peer}); err != nil {
+	if err := s.authorizeMember(ctx, c, device); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -328,6 +375,17 @@ func (s *Server) actingFor(ctx context.Context, id ConnectionID, sender, device 
 		}
 	}
 	return s.sessions[device], nil
+}
+
+// authorizeMember returns nil if a connection may act for another device than its own.
+func (s *Server) authorizeMember(ctx context.Context, c *connection, device deviceapi.Device) error {
+	if err := deviceapi.CheckID("the name of the thing", device.ControllerID); err != nil {
+		return err
+	}
+	if len(c.credentials.GatewayToken) == 0 || device.Namespace != c.device.Namespace {
+		return deviceapi.ErrUnauthorized
+	}
+	return s.authorize(ctx, device, deviceapi.Credentials{GatewayToken: c.credentials.GatewayToken, Peer: c.credentials.Peer})
 }
 
 // gatewayTokenOf returns the token of the gateway whose connection sends a message for another

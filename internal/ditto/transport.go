@@ -82,9 +82,16 @@ type Handler interface {
 	// Disconnected is called once after the last other call for a connection.
 	Disconnected(device deviceapi.Device, id ConnectionID)
 
+	// MaySubscribe reports whether the connection may subscribe to a filter. It may not if the
+	// filter names another tenant, or a device for which it may not act.
+	MaySubscribe(ctx context.Context, device deviceapi.Device, id ConnectionID, filter string) bool
+
 	// Subscribed is called for each filter that the connection has subscribed to, after the
 	// subscription is in effect. Commands are sent to a device after it has subscribed to them.
 	Subscribed(device deviceapi.Device, id ConnectionID, filter string)
+
+	// Unsubscribed is called for each filter whose subscription has ended before the connection.
+	Unsubscribed(device deviceapi.Device, id ConnectionID, filter string)
 
 	// Received handles a message. It returns nil after everything that must not be lost is stored;
 	// only then the message may be acknowledged (PUBACK). If it returns an error, the message is

@@ -20,6 +20,8 @@ type work struct {
 	id int32
 	// isRemoval means that software is removed, and not installed.
 	isRemoval bool
+	// remove are the entries of a removal, also those that no feature serves any more.
+	remove []deviceapi.Software
 	// count is the number of modules, or of entries of a removal.
 	count int
 	parts []part
@@ -61,7 +63,7 @@ func softwareName(s deviceapi.Software) string {
 // divide divides an action among features by the type of its modules. lack is a sentence that says
 // which type no feature serves, or "".
 func divide(d deviceapi.Deployment, features []feature) (w *work, lack string) {
-	w = &work{id: d.ID, isRemoval: len(d.Remove) > 0, count: max(len(d.Modules)+len(d.Remove), 1), isAcknowledged: d.Acknowledged, isClosed: v1alpha1.ActionState(d.History.State).IsClosed()}
+	w = &work{id: d.ID, isRemoval: len(d.Remove) > 0, remove: d.Remove, count: max(len(d.Modules)+len(d.Remove), 1), isAcknowledged: d.Acknowledged, isClosed: v1alpha1.ActionState(d.History.State).IsClosed()}
 	for _, m := range d.Modules {
 		switch at := w.partFor(m.Type, false, features); {
 		case at >= 0:

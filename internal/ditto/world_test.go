@@ -75,9 +75,8 @@ func (m *memory) Send(_ context.Context, device deviceapi.Device, message ditto.
 		if c.device != device {
 			continue
 		}
-		err = nil
 		if slices.ContainsFunc(c.filters, func(filter string) bool { return matches(filter, message.Topic) }) {
-			c.received = append(c.received, message)
+			c.received, err = append(c.received, message), nil
 		}
 	}
 	return err
@@ -127,11 +126,23 @@ func (m *memory) connect(ctx context.Context, user, password string) (*client, e
 	return c, nil
 }
 
-func (c *client) subscribe(filter string) {
+// subscribe subscribes to a filter, and reports whether that was allowed.
+func (c *client) subscribe(filter string) bool {
+	if !c.handler.MaySubscribe(context.Background(), c.device, c.id, filter) {
+		return false
+	}
 	c.mu.Lock()
 	c.filters = append(c.filters, filter)
 	c.mu.Unlock()
 	c.handler.Subscribed(c.device, c.id, filter)
+	return true
+}
+
+func (c *client) unsubscribe(filter string) {
+	c.mu.Lock()
+	c.filters = slices.DeleteFunc(c.filters, func(f string) bool { return f == filter })
+	c.mu.Unlock()
+	c.handler.Unsubscribed(c.device, c.id, filter)
 }
 
 func (c *client) disconnect() {

@@ -26,9 +26,10 @@ import (
 // quiet is a handler that records nothing.
 type quiet struct{ handler }
 
-func (*quiet) Connected(deviceapi.Device, ditto.Connection)            {}
-func (*quiet) Disconnected(deviceapi.Device, ditto.ConnectionID)       {}
-func (*quiet) Subscribed(deviceapi.Device, ditto.ConnectionID, string) {}
+func (*quiet) Connected(deviceapi.Device, ditto.Connection)              {}
+func (*quiet) Disconnected(deviceapi.Device, ditto.ConnectionID)         {}
+func (*quiet) Subscribed(deviceapi.Device, ditto.ConnectionID, string)   {}
+func (*quiet) Unsubscribed(deviceapi.Device, ditto.ConnectionID, string) {}
 func (*quiet) Received(context.Context, deviceapi.Device, ditto.ConnectionID, ditto.Message) error {
 	return nil
 }

@@ -80,6 +80,15 @@ func (h *handler) Subscribed(device deviceapi.Device, _ ditto.ConnectionID, filt
 	h.note("%s subscribed to %s", device.ControllerID, filter)
 }
 
+// MaySubscribe allows filters that do not contain the name of the device "secret".
+func (h *handler) MaySubscribe(_ context.Context, _ deviceapi.Device, _ ditto.ConnectionID, filter string) bool {
+	return !strings.Contains(filter, "/secret/")
+}
+
+func (h *handler) Unsubscribed(device deviceapi.Device, _ ditto.ConnectionID, filter string) {
+	h.note("%s unsubscribed from %s", device.ControllerID, filter)
+}
+
 func (h *handler) Received(_ context.Context, device deviceapi.Device, _ ditto.ConnectionID, message ditto.Message) error {
 	got := received{device, message.Topic, string(message.Payload)}
 	h.mu.Lock()

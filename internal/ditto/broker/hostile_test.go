@@ -665,6 +665,44 @@ func TestSubscriptionsBeyondTheLimitAreRefused(t *testing.T) {
 	}
 }
 
+// A filter that the handler refuses gets a code that says so, and adds no subscription.
+func TestSubscriptionThatTheHandlerRefuses(t *testing.T) {
+	for version, want := range map[byte][]byte{4: {1, 0x80, 1}, 5: {1, 0x87, 1}} {
+		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) {
+			e := embeddedFor(t, fast())
+			received, got := collect()
+			client := e.mustDial(t, "dev-1@fleet", func(o *mqtt.Options) { o.Version, o.Received = version, received })
+			codes, err := client.Subscribe(t.Context(), "command///req/#", "command//secret/req/#", "last")
+			if err != nil || !slices.Equal(codes, want) {
+				t.Errorf("the response is %#x, %v", codes, err)
+			}
+			e.await(t, "dev-1 subscribed to last")
+			if slices.Contains(e.noted(), "dev-1 subscribed to command//secret/req/#") {
+				t.Error("the handler got a subscription that it has refused")
+			}
+			if err := e.Send(t.Context(), one, ditto.Message{Topic: "command//secret/req/1/install"}); !errors.Is(err, ditto.ErrNotConnected) {
+				t.Errorf("a message to the refused topic: %v", err)
+			}
+			if err := client.Unsubscribe(t.Context(), "command///req/#", "command//secret/req/#"); err != nil {
+				t.Fatal(err)
+			}
+			e.await(t, "dev-1 unsubscribed from command///req/#")
+			if slices.Contains(e.noted(), "dev-1 unsubscribed from command//secret/req/#") {
+				t.Error("the handler got the end of a subscription that it has refused")
+			}
+			if err := e.Send(t.Context(), one, ditto.Message{Topic: "command///req/1/install"}); !errors.Is(err, ditto.ErrNotConnected) {
+				t.Errorf("a message after the end of the subscription: %v", err)
+			}
+			if err := e.Send(t.Context(), one, ditto.Message{Topic: "last"}); err != nil {
+				t.Fatal(err)
+			}
+			if m := <-got; m.Topic != "last" {
+				t.Errorf("got a message on %s", m.Topic)
+			}
+		})
+	}
+}
+
 // A client that acknowledges nothing gets a bounded number of messages, and is disconnected when
 // too many wait for it.
 func TestAClientThatAcknowledgesNothing(t *testing.T) {

@@ -90,8 +90,11 @@ func (c *client) subscribe(pk *packets.Packet) error {
 	}
 	answer := &packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Suback}, PacketID: pk.PacketID}
 	var added []string
-	for _, asked := range pk.Filters {
-		code := c.addFilter(asked.Filter, min(asked.Qos, 1))
+	for i, asked := range pk.Filters {
+		code := packets.ErrQuotaExceeded.Code
+		if i < maxSubscriptions {
+			code = c.addFilter(asked.Filter, min(asked.Qos, 1))
+		}
 		if code <= packets.CodeGrantedQos2.Code {
 			added = append(added, asked.Filter)
 		} else if c.version < 5 {
@@ -116,6 +119,9 @@ func (c *client) addFilter(filter string, qos byte) byte {
 	case !isTopic(filter) || !isFilter(filter):
 		return packets.ErrTopicFilterInvalid.Code
 	}
+	if !c.broker.handler.MaySubscribe(c.broker.serving, c.device, c.id, filter) {
+		return packets.ErrNotAuthorized.Code
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, isPresent := c.filters[filter]; !isPresent && len(c.filters) >= maxSubscriptions {
@@ -133,16 +139,21 @@ func (c *client) unsubscribe(pk *packets.Packet) error {
 		return refusal{stoppedLimit, code}
 	}
 	answer := &packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsuback}, PacketID: pk.PacketID}
+	var ended []string
 	c.mu.Lock()
 	for _, asked := range pk.Filters {
 		code := packets.CodeNoSubscriptionExisted
 		if _, ok := c.filters[asked.Filter]; ok {
 			code = packets.CodeSuccess
+			ended = append(ended, asked.Filter)
 		}
 		delete(c.filters, asked.Filter)
 		answer.ReasonCodes = append(answer.ReasonCodes, code.Code)
 	}
 	c.mu.Unlock()
+	for _, filter := range ended {
+		c.broker.handler.Unsubscribed(c.device, c.id, filter)
+	}
 	return c.write(answer)
 }
 

@@ -117,6 +117,8 @@ func change(action string, steps []string, value json.RawMessage) (Changes, erro
 	return Changes{Features: []Change{c}}, nil
 }
 
+// changeFeatures reads several features. One that is wrong does not affect the others: the error is
+// that of the first wrong one, and is returned only if no other one was read.
 func changeFeatures(action string, deletes bool, value json.RawMessage) (Changes, error) {
 	all := Changes{ReplacesAll: action != Merge || deletes}
 	if deletes || isNull(value) {
@@ -127,12 +129,16 @@ func changeFeatures(action string, deletes bool, value json.RawMessage) (Changes
 	if err := json.Unmarshal(value, &features); err != nil {
 		return Changes{}, errors.New("features is not an object")
 	}
+	var first error
 	for _, id := range slices.Sorted(maps.Keys(features)) {
 		one, err := change(action, []string{"features", id}, features[id])
-		if err != nil {
-			return Changes{}, err
+		if first == nil {
+			first = err
 		}
 		all.Features = append(all.Features, one.Features...)
+	}
+	if first != nil && len(all.Features) == 0 {
+		return Changes{}, first
 	}
 	if len(all.Features) > MaxFeatures {
 		return Changes{}, fmt.Errorf("the message has %d features; send at most %d", len(all.Features), MaxFeatures)
@@ -160,6 +166,9 @@ func (c *Change) at(action string, deletes bool, steps []string, value json.RawM
 		}
 		c.Replaced = action != Merge
 		isOurs, err := c.properties(fields["properties"])
+		if _, isOther := errors.AsType[otherShape](err); isOther && definition == "" {
+			return false, nil // another kind of feature
+		}
 		return isOurs || definition != "", err
 	case steps[0] == "definition" && len(steps) == 1:
 		definition, _ := definitionOf(value)
@@ -195,13 +204,16 @@ func definitionOf(raw json.RawMessage) (definition string, named bool) {
 	return "", len(list) > 0
 }
 
+// otherShape is the error for properties, or their status, that are not those of SoftwareUpdatable.
+type otherShape struct{ error }
+
 func (c *Change) properties(raw json.RawMessage) (bool, error) {
 	if isNull(raw) {
 		return false, nil
 	}
 	fields, err := object(raw, "properties", "status")
 	if err != nil {
-		return false, err
+		return false, otherShape{err}
 	}
 	return c.status(fields["status"])
 }
@@ -223,7 +235,7 @@ func (c *Change) status(raw json.RawMessage) (bool, error) {
 	}
 	fields, err := object(raw, "status", moduleType, installed, context, last, lastFailed)
 	if err != nil {
-		return false, err
+		return false, otherShape{err}
 	}
 	isOurs := false
 	var first error

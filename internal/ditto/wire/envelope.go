@@ -127,7 +127,8 @@ func (e Envelope) MarshalJSON() ([]byte, error) {
 // Encode returns the envelope as the payload of a message.
 func (e Envelope) Encode() ([]byte, error) { return marshal(e) }
 
-// DecodeEnvelope reads the payload of a message.
+// DecodeEnvelope reads the payload of a message. With an error it returns what it has read, so that
+// a response is possible if that has a topic.
 func DecodeEnvelope(payload []byte) (Envelope, error) {
 	if err := check(payload); err != nil {
 		return Envelope{}, err
@@ -140,11 +141,13 @@ func DecodeEnvelope(payload []byte) (Envelope, error) {
 	if e.Topic, err = parseThingTopic(text(fields["topic"])); err != nil {
 		return Envelope{}, err
 	}
-	if e.Path = text(fields["path"]); len(e.Path) > maxTopic {
-		return Envelope{}, fmt.Errorf("the path of the envelope has more than %d characters", maxTopic)
-	}
 	if e.Headers, err = decodeHeaders(fields["headers"]); err != nil {
-		return Envelope{}, err
+		return e, err
+	}
+	if path := text(fields["path"]); len(path) <= maxTopic {
+		e.Path = path
+	} else {
+		return e, fmt.Errorf("the path of the envelope has more than %d characters", maxTopic)
 	}
 	e.Value = fields["value"]
 	if status, ok := integer(fields["status"]); ok {

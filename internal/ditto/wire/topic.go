@@ -138,31 +138,30 @@ type Filter struct {
 // AnyDevice is the device of a Filter of a gateway.
 const AnyDevice = "+"
 
-// ParseFilter reads the filter of a subscription, and reports whether it is about commands.
+// ParseFilter reads the filter of a subscription, and reports whether commands match it.
 func ParseFilter(filter string) (Filter, bool) {
 	if len(filter) > maxTopic {
 		return Filter{}, false
 	}
 	levels := strings.Split(filter, "/")
-	switch {
-	case filter == "#", filter == "command/#", filter == "+/#":
-		return Filter{Device: ""}, true
-	case filter == "c/#":
-		return Filter{IsShort: true}, true
-	case levels[0] != "command" && levels[0] != "c":
+	if last := len(levels) - 1; levels[last] == "#" && last < 4 { // such as command/fleet/#
+		levels = append(levels[:last], "+", "+", "+", "+")[:4]
+		levels = append(levels, "#")
+	}
+	if len(levels) < 5 || levels[0] != "command" && levels[0] != "c" && levels[0] != "+" {
 		return Filter{}, false
 	}
-	isShort := levels[0] == "c"
-	at := -1
-	for i, level := range levels {
-		if level == requestLevel(isShort) && (i == 3 || i == 4) {
-			at = i
-			break
-		}
+	isShort := levels[0] == "c" || levels[0] == "+" && levels[3] == requestLevel(true)
+	at := 3
+	switch {
+	case levels[3] == requestLevel(isShort):
+	case levels[4] == requestLevel(isShort):
+		at = 4
+	case levels[3] != "+":
+		return Filter{}, false
 	}
-	rest := len(levels) - at
 	// After req follow the id and the subject: `#`, `+/#`, `+/+`, `+/install` and so on.
-	if at < 0 || rest < 2 || rest > 4 {
+	if rest := len(levels) - at; rest < 2 || rest > 4 {
 		return Filter{}, false
 	}
 	f := Filter{IsShort: isShort, Tenant: literal(levels[1]), Device: levels[at-1]}
@@ -170,6 +169,27 @@ func ParseFilter(filter string) (Filter, bool) {
 		f.HasGateway, f.Gateway = true, literal(levels[2])
 	}
 	return f, true
+}
+
+// OwnerOf returns the tenant and the device in whose topics a filter is. They are empty if the
+// filter does not name one.
+func OwnerOf(filter string) (tenant, device string) {
+	if f, ok := ParseFilter(filter); ok {
+		return f.Tenant, literal(f.Device)
+	}
+	levels := strings.Split(filter, "/")
+	switch levels[0] {
+	case "command", "c", "event", "e", "telemetry", "t":
+	default:
+		return "", ""
+	}
+	at := func(i int) string {
+		if i >= len(levels) || levels[i] == "#" {
+			return ""
+		}
+		return literal(levels[i])
+	}
+	return at(1), at(2)
 }
 
 // literal returns a level of a topic that a level of a filter matches.

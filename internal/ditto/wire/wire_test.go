@@ -63,6 +63,15 @@ func TestCommandsAreSentToTheTopicThatTheDeviceSubscribedTo(t *testing.T) {
 		{"command/fleet/dev-1/req/#", "", "command/fleet/dev-1/req/R1/install"},
 		{"command/fleet/gw/+/req/#", "fleet:dev-2", "command/fleet/gw/fleet:dev-2/req/R1/install"},
 		{"command/#", "", "command///req/R1/install"},
+		{"command/#", "fleet:dev-2", "command//fleet:dev-2/req/R1/install"},
+		{"command///#", "", "command///req/R1/install"},
+		{"command/fleet/#", "", "command/fleet//req/R1/install"},
+		{"command/fleet/dev-1/#", "", "command/fleet/dev-1/req/R1/install"},
+		{"command/+/+/+/#", "", "command///req/R1/install"},
+		{"+/+/+/req/#", "", "command///req/R1/install"},
+		{"+/+/+/q/#", "", "c///q/R1/install"},
+		{"+/#", "", "command///req/R1/install"},
+		{"c/fleet/#", "fleet:dev-2", "c/fleet/fleet:dev-2/q/R1/install"},
 		{"#", "", "command///req/R1/install"},
 		{"c/#", "", "c///q/R1/install"},
 	}
@@ -78,9 +87,23 @@ func TestCommandsAreSentToTheTopicThatTheDeviceSubscribedTo(t *testing.T) {
 			t.Errorf("ParseRequest(%q) = %v, %t", test.want, request, ok)
 		}
 	}
-	for _, filter := range []string{"e", "edge/thing/response", "command///res/#", "command///req", "command", "c///req/#", "command///q/#", "x/#", strings.Repeat("c", 2000)} {
+	for _, filter := range []string{"e", "edge/thing/response", "command///res/#", "command///req", "command", "c///req/#", "command///q/#", "x/#", "+", "command/+/+/+", "command/+/+/res/#", "e/#", "/#", strings.Repeat("c", 2000)} {
 		if got, ok := ParseFilter(filter); ok {
 			t.Errorf("ParseFilter(%.40q) = %v, want no filter of commands", filter, got)
+		}
+	}
+}
+
+func TestOwnerOfAFilter(t *testing.T) {
+	for filter, want := range map[string][2]string{
+		"#": {}, "+/#": {}, "command///req/#": {}, "command/+/+/req/#": {}, "edge/thing/response": {}, "x/fleet/dev-2": {}, "e": {}, "e//+": {}, "command/#": {}, "": {},
+		"command/fleet/#": {"fleet"}, "command/fleet//req/#": {"fleet"}, "event/fleet": {"fleet"},
+		"command//dev-2/req/#": {"", "dev-2"}, "c//dev-2/q/#": {"", "dev-2"}, "command/fleet/dev-2/#": {"fleet", "dev-2"}, "command/fleet/dev-2/res/#": {"fleet", "dev-2"},
+		"command/fleet/gw/+/req/#": {"fleet"}, "command/fleet/gw/dev-2/req/#": {"fleet", "dev-2"}, "event/fleet/dev-2": {"fleet", "dev-2"}, "e//fleet:dev-2": {"", "fleet:dev-2"},
+		"t/+/dev-2": {"", "dev-2"}, "telemetry/fleet/dev-2/#": {"fleet", "dev-2"}, "+/fleet/dev-2/req/#": {"fleet", "dev-2"},
+	} {
+		if tenant, device := OwnerOf(filter); tenant != want[0] || device != want[1] {
+			t.Errorf("%q is in the topics of %q, %q; want %q", filter, tenant, device, want)
 		}
 	}
 }
@@ -327,29 +350,32 @@ func TestPathsOfTheThing(t *testing.T) {
 		action, path, value string
 		want                Changes
 	}{
-		"modify a thing":                 {Modify, "/", `{"thingId":"a:b","attributes":{},"features":{"Other":{"properties":{"status":{"level":3}}},"F":` + feature + `}}`, Changes{ReplacesAll: true, Features: []Change{whole}}},
-		"create a thing":                 {Create, "/", `{"features":{"F":` + feature + `}}`, Changes{ReplacesAll: true, Features: []Change{whole}}},
-		"modify a thing to no features":  {Modify, "/", `{}`, Changes{ReplacesAll: true}},
-		"merge a thing without features": {Merge, "/", `{"attributes":{"a":1}}`, Changes{}},
-		"modify all features":            {Modify, "/features", `{"F":` + feature + `}`, Changes{ReplacesAll: true, Features: []Change{whole}}},
-		"an event for a feature":         {"modified", "/features/F", feature, one(whole)},
-		"delete a thing":                 {Delete, "/", ``, Changes{ReplacesAll: true}},
-		"delete all features":            {Delete, "/features", ``, Changes{ReplacesAll: true}},
-		"merge all features to none":     {Merge, "/features", `null`, Changes{ReplacesAll: true}},
-		"delete a feature":               {Delete, "/features/F", ``, one(Change{ID: "F", Removed: true})},
-		"merge a feature to none":        {Merge, "/features", `{"F":null}`, one(Change{ID: "F", Removed: true})},
-		"modify the properties":          {Modify, "/features/F/properties", `{"status":` + status + `}`, one(part)},
-		"modify the status":              {Modify, "/features/F/properties/status", status, one(part)},
-		"modify the module type":         {Modify, "/features/F/properties/status/softwareModuleType", `"os"`, one(Change{ID: "F", ModuleType: ptr("os")})},
-		"modify the definition":          {Modify, "/features/F/definition", `["org.eclipse.hawkbit.swupdatable:SoftwareUpdatable:1.0.0"]`, one(Change{ID: "F", Definition: ptr("org.eclipse.hawkbit.swupdatable:SoftwareUpdatable:1.0.0")})},
-		"modify lastOperation":           {Modify, "/features/F/properties/status/lastOperation", `{"correlationId":"1","status":"STARTED"}`, one(Change{ID: "F", Last: started})},
-		"set lastOperation to null":      {Modify, "/features/F/properties/status/lastOperation", `null`, one(Change{ID: "F"})},
-		"delete lastOperation":           {Delete, "/features/F/properties/status/lastOperation", ``, one(Change{ID: "F"})},
-		"modify lastFailedOperation":     {Modify, "/features/F/properties/status/lastFailedOperation", `{"correlationId":"1","status":"STARTED"}`, one(Change{ID: "F", LastFailed: started})},
-		"modify contextDependencies":     {Modify, "/features/F/properties/status/contextDependencies", `{"a":{"group":"g","name":"n","version":"1"}}`, one(Change{ID: "F", Context: dependency})},
-		"dependencies as a list":         {Modify, "/features/F/properties/status/contextDependencies", `[{"group":"g","name":"n","version":"1"}]`, one(Change{ID: "F", Context: dependency})},
-		"delete installedDependencies":   {Delete, "/features/F/properties/status/installedDependencies", ``, one(Change{ID: "F", Installed: []Dependency{}})},
-		"no installedDependencies":       {Modify, "/features/F/properties/status/installedDependencies", `{}`, one(Change{ID: "F", Installed: []Dependency{}})},
+		"modify a thing":                        {Modify, "/", `{"thingId":"a:b","attributes":{},"features":{"Other":{"properties":{"status":{"level":3}}},"F":` + feature + `}}`, Changes{ReplacesAll: true, Features: []Change{whole}}},
+		"features of other kinds":               {Modify, "/features", `{"A":{"properties":{"status":"ok"}},"B":{"properties":[1]},"C":5,"F":` + feature + `,"` + strings.Repeat("x", 300) + `":{}}`, Changes{ReplacesAll: true, Features: []Change{whole}}},
+		"a feature whose status is a text":      {Modify, "/features/Battery", `{"properties":{"status":"ok"}}`, Changes{}},
+		"a feature whose properties are a list": {Modify, "/features/Battery", `{"definition":null,"properties":[]}`, Changes{}},
+		"create a thing":                        {Create, "/", `{"features":{"F":` + feature + `}}`, Changes{ReplacesAll: true, Features: []Change{whole}}},
+		"modify a thing to no features":         {Modify, "/", `{}`, Changes{ReplacesAll: true}},
+		"merge a thing without features":        {Merge, "/", `{"attributes":{"a":1}}`, Changes{}},
+		"modify all features":                   {Modify, "/features", `{"F":` + feature + `}`, Changes{ReplacesAll: true, Features: []Change{whole}}},
+		"an event for a feature":                {"modified", "/features/F", feature, one(whole)},
+		"delete a thing":                        {Delete, "/", ``, Changes{ReplacesAll: true}},
+		"delete all features":                   {Delete, "/features", ``, Changes{ReplacesAll: true}},
+		"merge all features to none":            {Merge, "/features", `null`, Changes{ReplacesAll: true}},
+		"delete a feature":                      {Delete, "/features/F", ``, one(Change{ID: "F", Removed: true})},
+		"merge a feature to none":               {Merge, "/features", `{"F":null}`, one(Change{ID: "F", Removed: true})},
+		"modify the properties":                 {Modify, "/features/F/properties", `{"status":` + status + `}`, one(part)},
+		"modify the status":                     {Modify, "/features/F/properties/status", status, one(part)},
+		"modify the module type":                {Modify, "/features/F/properties/status/softwareModuleType", `"os"`, one(Change{ID: "F", ModuleType: ptr("os")})},
+		"modify the definition":                 {Modify, "/features/F/definition", `["org.eclipse.hawkbit.swupdatable:SoftwareUpdatable:1.0.0"]`, one(Change{ID: "F", Definition: ptr("org.eclipse.hawkbit.swupdatable:SoftwareUpdatable:1.0.0")})},
+		"modify lastOperation":                  {Modify, "/features/F/properties/status/lastOperation", `{"correlationId":"1","status":"STARTED"}`, one(Change{ID: "F", Last: started})},
+		"set lastOperation to null":             {Modify, "/features/F/properties/status/lastOperation", `null`, one(Change{ID: "F"})},
+		"delete lastOperation":                  {Delete, "/features/F/properties/status/lastOperation", ``, one(Change{ID: "F"})},
+		"modify lastFailedOperation":            {Modify, "/features/F/properties/status/lastFailedOperation", `{"correlationId":"1","status":"STARTED"}`, one(Change{ID: "F", LastFailed: started})},
+		"modify contextDependencies":            {Modify, "/features/F/properties/status/contextDependencies", `{"a":{"group":"g","name":"n","version":"1"}}`, one(Change{ID: "F", Context: dependency})},
+		"dependencies as a list":                {Modify, "/features/F/properties/status/contextDependencies", `[{"group":"g","name":"n","version":"1"}]`, one(Change{ID: "F", Context: dependency})},
+		"delete installedDependencies":          {Delete, "/features/F/properties/status/installedDependencies", ``, one(Change{ID: "F", Installed: []Dependency{}})},
+		"no installedDependencies":              {Modify, "/features/F/properties/status/installedDependencies", `{}`, one(Change{ID: "F", Installed: []Dependency{}})},
 		"merge single dependencies": {Merge, "/features/F/properties/status", `{"installedDependencies":{"g.n:1":{"group":"g","name":"n","version":"1"},"docker.io%2Flib.x:2":null}}`,
 			one(Change{ID: "F", Edits: []Edit{{Removed: true, Dependency: Dependency{"docker.io/lib", "x", "2", ""}}, {Dependency: Dependency{"g", "n", "1", ""}}}})},
 		"modify a single dependency": {Modify, "/features/F/properties/status/installedDependencies/docker.io%2Flib.x:2", `{"group":"docker.io/lib","name":"x","version":"2"}`,
