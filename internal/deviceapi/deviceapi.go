@@ -123,7 +123,7 @@ type Backend interface {
 	Consent(ctx context.Context, device Device, remoteAddr string) (Consent, error)
 
 	// Confirmation returns an action that waits for confirmation. The first call creates the
-	// action, but does not start it. The error is ErrNotFound for any other action, and TooMany if
+	// action (Created), but does not start it. The error is ErrNotFound for any other action, and TooMany if
 	// it would create one.
 	Confirmation(ctx context.Context, device Device, actionID int32) (Deployment, error)
 

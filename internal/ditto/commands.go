@@ -153,7 +153,7 @@ func (s *Server) send(ctx context.Context, session *session, peer string) error 
 	case state.DeployID != 0:
 		return s.sendCommands(ctx, session, state.DeployID)
 	case state.ConfirmID != 0:
-		return session.denyConfirmation(ctx, state.ConfirmID)
+		return s.denyConfirmation(ctx, session, state.ConfirmID)
 	}
 	session.mu.Lock()
 	defer session.mu.Unlock()
@@ -165,8 +165,9 @@ func (s *Server) send(ctx context.Context, session *session, peer string) error 
 const noConfirmation = "a device that uses MQTT cannot be asked for confirmation; set spec.autoConfirm of its Target to Always"
 
 // denyConfirmation records, once, why an update that must be confirmed waits. SoftwareUpdatable has
-// no confirmation.
-func (session *session) denyConfirmation(ctx context.Context, id int32) error {
+// no confirmation. If several processes may send the command after a confirmation, the one that has
+// created the action does; the others wait, as for a command that another process has sent.
+func (s *Server) denyConfirmation(ctx context.Context, session *session, id int32) error {
 	session.mu.Lock()
 	isDenied := session.denied == id
 	session.denied = id
@@ -175,7 +176,12 @@ func (session *session) denyConfirmation(ctx context.Context, id int32) error {
 	if isDenied {
 		return nil
 	}
-	d, err := session.backend.Preview(ctx, session.device, id, true)
+	d, err := session.backend.Confirmation(ctx, session.device, id)
+	if err == nil {
+		session.mu.Lock()
+		session.isSecond = !d.Created && !s.transport.KnowsPresence()
+		session.mu.Unlock()
+	}
 	if err == nil && !slices.ContainsFunc(d.History.Messages, func(m string) bool { return strings.Contains(m, noConfirmation) }) {
 		err = session.backend.Confirm(ctx, session.device, action.Report{ID: id, Event: action.Deny, Details: []string{noConfirmation}})
 	}
@@ -261,6 +267,11 @@ func (s *Server) notCreated(session *session, err error) error {
 func (session *session) adopt(planned *work, isNew bool, now time.Time) (parts []int, wait time.Duration) {
 	session.mu.Lock()
 	defer session.mu.Unlock()
+	if session.denied == planned.id { // it is confirmed now
+		if session.denied = 0; session.isSecond {
+			session.quietUntil = now.Add(resendPause)
+		}
+	}
 	planned.resume(session.work)
 	session.work, session.cancelSent = planned, 0
 	if !isNew && !session.mustRedeliver {

@@ -254,6 +254,79 @@ func TestExternalBroker(t *testing.T) {
 	})
 }
 
+// TestTwoProcessesBehindAnExternalBroker have a session of the same device each. Only one of them
+// sends a command, also if it had to wait for a confirmation, and the other one sends it again only
+// if nothing acknowledges it.
+func TestTwoProcessesBehindAnExternalBroker(t *testing.T) {
+	feature := encoded(wire.ModifyFeature("fleet", "dev-1", "APP", wire.Feature{ModuleType: "app"}))
+	for name, test := range map[string]struct{ isConfirmed, isStarted, isAcknowledged bool }{
+		"an update":                                   {isAcknowledged: true},
+		"an update that is confirmed":                 {isConfirmed: true, isAcknowledged: true},
+		"an update that is confirmed and lost":        {isConfirmed: true},
+		"a process that starts after the command":     {isStarted: true, isAcknowledged: true},
+		"a process that starts after a lost command":  {isStarted: true},
+		"one that starts while a confirmation awaits": {isConfirmed: true, isStarted: true, isAcknowledged: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(w *world) {
+				w.options.Reporters = func(context.Context) ([]deviceapi.Device, error) { return []deviceapi.Device{dev1}, nil }
+				w.crash(false)
+				if err := w.transport.handler.Received(w.Context(), dev1, 0, ditto.Message{Topic: "e", Payload: feature}); err != nil {
+					t.Fatal(err)
+				}
+				other := &world{T: t, backend: w.backend, options: w.options}
+				start := func() {
+					other.start(false)
+					time.Sleep(time.Second)
+				}
+				if !test.isStarted {
+					start()
+				}
+				defer func() {
+					if other.stop != nil {
+						other.stop()
+					}
+				}()
+				time.Sleep(time.Minute)
+				w.backend.SetUpdate(&deviceapitest.Update{Set: set("app"), Confirm: test.isConfirmed})
+				time.Sleep(time.Second)
+				if test.isStarted {
+					start()
+				}
+				if test.isConfirmed {
+					if err := w.backend.ActivateAutoConfirm(w.Context(), dev1, deviceapi.AutoConfirm{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				sent := func() (commands []command) {
+					for _, one := range []*world{w, other} {
+						one.transport.mu.Lock()
+						commands = append(commands, w.decode(one.transport.remote[dev1])...)
+						one.transport.mu.Unlock()
+					}
+					return commands
+				}
+				time.Sleep(5 * time.Second)
+				first := sent()
+				if len(first) != 1 || first[0].topic.Subject != wire.Install {
+					t.Fatalf("the processes have sent %s", subjects(first))
+				}
+				want := 2
+				if test.isAcknowledged {
+					want = 1
+					if err := w.transport.handler.Received(w.Context(), dev1, 0, ditto.Message{Topic: first[0].topic.ResponseTopic(204)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(time.Hour)
+				if got := sent(); len(got) != want {
+					t.Errorf("after an hour the processes have sent %s", subjects(got))
+				}
+			})
+		})
+	}
+}
+
 func requestOf(id int32) string { return correlation(id) + "-install-0" }
 
 func correlation(id int32) string {

@@ -132,9 +132,10 @@ func servedBy(features []feature) string {
 	return strings.Join(append([]string{sentence}, others...), "; ")
 }
 
-// resume takes over what is known about the same action: which features have acknowledged it.
+// resume takes over what is known about the same action: which features have acknowledged it. If
+// another process has stored the acknowledgement, that is not known, and counts for all of them.
 func (w *work) resume(before *work) {
-	if before == nil || before.id != w.id {
+	if before == nil || before.id != w.id || w.isAcknowledged && !before.isAcknowledged {
 		for i := range w.parts {
 			w.parts[i].isAcknowledged = w.isAcknowledged
 		}

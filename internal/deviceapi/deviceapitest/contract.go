@@ -461,8 +461,13 @@ var stories = map[string]struct {
 	"a preview of a confirmation": {setup: Setup{Confirm: true}, run: func(p *player) {
 		id := p.state().ConfirmID
 		p.preview("NotFound", id, false)
-		if diff := cmp.Diff(p.preview("nil", id, true), p.confirmation("nil", id)); diff != "" {
+		before := p.preview("nil", id, true)
+		before.Created = true
+		if diff := cmp.Diff(before, p.confirmation("nil", id)); diff != "" {
 			p.Errorf("the confirmation differs from its preview:\n%s", diff)
+		}
+		if p.confirmation("nil", id).Created {
+			p.Error("the second call says that it has created the action")
 		}
 		p.preview("nil", id, true)
 		p.confirm("nil", id, action.Confirm)

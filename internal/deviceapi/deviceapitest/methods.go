@@ -174,15 +174,20 @@ func (b *Backend) Installed(_ context.Context, device deviceapi.Device, id int32
 
 // Confirmation returns an action that waits for confirmation, and creates it if it is offered.
 func (b *Backend) Confirmation(_ context.Context, device deviceapi.Device, id int32) (deviceapi.Deployment, error) {
-	return b.find("Confirmation", device, id, func(r *record) (*v1alpha1.Action, error) {
+	created := false
+	found, err := b.find("Confirmation", device, id, func(r *record) (*v1alpha1.Action, error) {
 		switch a := action.ByID(&r.status, id); {
 		case b.offer(r).confirm != id:
 			return nil, deviceapi.ErrNotFound
 		case a != nil:
 			return a, nil
 		}
-		return b.create(device, r, true)
+		a, err := b.create(device, r, true)
+		created = err == nil
+		return a, err
 	})
+	found.Created = found.Created || created
+	return found, err
 }
 
 func (b *Backend) find(method string, device deviceapi.Device, id int32, find func(*record) (*v1alpha1.Action, error)) (found deviceapi.Deployment, err error) {

@@ -58,24 +58,25 @@ func (b *Backend) Confirmation(ctx context.Context, d deviceapi.Device, id int32
 	if err != nil {
 		return deviceapi.Deployment{}, err
 	}
-	s, a, err := b.waitingAction(ctx, s, id)
+	s, a, isNew, err := b.waitingAction(ctx, s, id)
 	if err != nil {
 		return deviceapi.Deployment{}, err
 	}
-	return b.document(s, a)
+	doc, err := b.document(s, a)
+	doc.Created = isNew && err == nil
+	return doc, err
 }
 
 // waitingAction returns the action that waits for confirmation, and creates it if it does not exist
-// yet.
-func (b *Backend) waitingAction(ctx context.Context, s deviceState, id int32) (deviceState, *v1alpha1.Action, error) {
+// yet; then isNew is true.
+func (b *Backend) waitingAction(ctx context.Context, s deviceState, id int32) (after deviceState, a *v1alpha1.Action, isNew bool, err error) {
 	switch {
 	case s.offer.Kind != offer.Confirm || s.offer.ActionID != id:
-		return s, nil, notOffered(s.world, id)
+		return s, nil, false, notOffered(s.world, id)
 	case s.offer.Action != nil:
-		return s, s.offer.Action, nil
+		return s, s.offer.Action, false, nil
 	}
-	s, a, _, err := b.created(ctx, s, id, offer.Confirm)
-	return s, a, err
+	return b.created(ctx, s, id, offer.Confirm)
 }
 
 // Confirm stores the answer to a confirmation. A denial is always accepted, a
@@ -93,7 +94,7 @@ func (b *Backend) Confirm(ctx context.Context, d deviceapi.Device, r action.Repo
 		a = action.ByID(&s.target().Status, r.ID)
 	}
 	if a == nil && s.offers(offer.Confirm, r.ID) { // offered, and answered before the device has fetched it
-		if s, a, err = b.waitingAction(ctx, s, r.ID); err != nil {
+		if s, a, _, err = b.waitingAction(ctx, s, r.ID); err != nil {
 			return err
 		}
 	}
