@@ -609,7 +609,9 @@ type Action struct {
 	// +kubebuilder:validation:MaxLength=256
 	FailureGroup string `json:"failureGroup,omitempty"`
 
-	// progress is the progress in percent, 0 to 100. Absent: the device reports none.
+	// progress is the progress in percent, 0 to 100, as the device reported it last: of an action
+	// that failed or was canceled, how far it came. Absent: the device reports none, or has
+	// succeeded.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100

@@ -6,6 +6,7 @@ package action
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -213,6 +214,32 @@ func TestEvidenceOfWork(t *testing.T) {
 		if a.DownloadSeen != want.download || a.InstallingStarted != want.install {
 			t.Errorf("%s: downloadSeen %t, installingStarted %t; want %t, %t", e, a.DownloadSeen, a.InstallingStarted, want.download, want.install)
 		}
+	}
+}
+
+// Devices report no progress, or an earlier one, with their success.
+func TestProgressIsThatOfAnActionThatHasNotSucceeded(t *testing.T) {
+	downloads := func(l *testTarget) { Newest(&l.s).Update.Type = v1alpha1.UpdateTypeDownloadOnly }
+	for name, test := range map[string]struct {
+		then testStep
+		want *int32
+	}{
+		"while it works":           {reports(Install), new(int32(90))},
+		"a success":                {reports(Succeed), nil},
+		"a success with progress":  {reports(Succeed, percent(90)), nil},
+		"a success with a warning": {reports(FinishWithWarning), nil},
+		"a download":               {func(l *testTarget) { downloads(l); reports(Downloaded, percent(100))(l) }, nil},
+		"the first of two modules": {func(l *testTarget) { reports(Succeed, about("a:1"), among(2))(l) }, new(int32(90))},
+		"a failure":                {reports(Fail), new(int32(90))},
+		"a failure with progress":  {reports(Fail, percent(30)), new(int32(30))},
+		"a device that cancels":    {reports(Abandon), new(int32(90))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newTarget(starts("one"), reports(Download, percent(90)), test.then)
+			if got := Newest(&l.s).Progress; !reflect.DeepEqual(got, test.want) {
+				t.Errorf("progress is %v, want %v", got, test.want)
+			}
+		})
 	}
 }
 

@@ -207,6 +207,9 @@ func conclude(s *v1alpha1.TargetStatus, a *v1alpha1.Action, result Event, next v
 			a.Cancel.Answer = v1alpha1.AnswerAccepted
 		}
 	}
+	if next == v1alpha1.ActionFinished {
+		a.Progress = nil // the last one before the success says nothing any more
+	}
 	enter(a, next, r)
 	finalizeMessages(s, a)
 	updateInstalled(s, a, result, result == Succeed && !downloadOnly(a), r)
