@@ -6,6 +6,7 @@ package broker_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -42,13 +43,14 @@ type fleet struct {
 	received atomic.Int64
 }
 
-func newFleet(b *testing.B, n, more int) *fleet {
+func newFleet(b *testing.B, n, more int, security *tls.Config) *fleet {
 	b.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	options := fast()
+	options.TLS = security
 	options.MaxConnections, options.MaxAddressConnections = n+more, n+more
 	f := &fleet{address: listener.Addr().String()}
 	if f.Embedded, err = broker.NewEmbedded(listener, options); err != nil {
@@ -91,30 +93,51 @@ func heap() uint64 {
 }
 
 // BenchmarkIdleConnection measures the memory that one idle connection needs in the broker. The
-// other end is a socket without a goroutine.
+// other end is a socket without a goroutine, and without the state of TLS.
 func BenchmarkIdleConnection(b *testing.B) {
 	const n = 2000
-	for range b.N {
-		f := newFleet(b, 0, n)
-		conns := make([]net.Conn, 0, n)
-		before := heap()
-		for i := range n {
-			conns = append(conns, bareConnection(b, f.address, fmt.Sprintf("dev-%d@fleet", i)))
-		}
-		b.ReportMetric(float64(heap()-before)/n/1024, "KiB/connection")
-		for _, conn := range conns {
-			_ = conn.Close()
-		}
+	ca := newAuthority(b)
+	server := &tls.Config{Certificates: []tls.Certificate{ca.issue("server")}, ClientAuth: tls.RequestClientCert}
+	for _, c := range []struct {
+		name   string
+		server *tls.Config
+		client func(user string) *tls.Config
+	}{
+		{"TCP", nil, func(string) *tls.Config { return nil }},
+		{"TLS", server, func(string) *tls.Config { return &tls.Config{RootCAs: ca.pool(), ServerName: "127.0.0.1"} }},
+		{"mTLS", server, func(user string) *tls.Config {
+			return &tls.Config{RootCAs: ca.pool(), ServerName: "127.0.0.1", Certificates: []tls.Certificate{ca.issue(user)}}
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for range b.N {
+				f := newFleet(b, 0, n, c.server)
+				conns := make([]net.Conn, 0, n)
+				before := heap()
+				for i := range n {
+					user := fmt.Sprintf("dev-%d@fleet", i)
+					conns = append(conns, bareConnection(b, f.address, user, c.client(user)))
+				}
+				b.ReportMetric(float64(heap()-before)/n/1024, "KiB/connection")
+				for _, conn := range conns {
+					_ = conn.Close()
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+		})
 	}
-	b.ReportMetric(0, "ns/op")
 }
 
 // bareConnection connects, subscribes to commands, and reads the responses.
-func bareConnection(b *testing.B, address, user string) net.Conn {
+func bareConnection(b *testing.B, address, user string, security *tls.Config) net.Conn {
 	b.Helper()
-	conn, err := net.Dial("tcp", address)
+	raw, err := net.Dial("tcp", address)
 	if err != nil {
 		b.Fatal(err)
+	}
+	conn := raw
+	if security != nil {
+		conn = tls.Client(raw, security)
 	}
 	var sent bytes.Buffer
 	connect := packets.Packet{ProtocolVersion: 4, FixedHeader: packets.FixedHeader{Type: packets.Connect}}
@@ -129,12 +152,12 @@ func bareConnection(b *testing.B, address, user string) net.Conn {
 	if _, err := io.ReadFull(conn, make([]byte, 4+5)); err != nil { // CONNACK, SUBACK
 		b.Fatal(err)
 	}
-	return conn
+	return raw
 }
 
 // BenchmarkCommands measures how many commands a second reach 2000 devices.
 func BenchmarkCommands(b *testing.B) {
-	f := newFleet(b, 2000, 0)
+	f := newFleet(b, 2000, 0, nil)
 	payload := make([]byte, 1000)
 	b.ResetTimer()
 	var group sync.WaitGroup

@@ -23,13 +23,14 @@ import (
 
 // authority issues certificates for tests.
 type authority struct {
-	t           *testing.T
+	t           testing.TB
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 	serial      int64
 }
 
-func newAuthority(t *testing.T) *authority {
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
 	a := &authority{t: t}
 	made := a.issue("a CA for tests")
 	a.certificate, a.key = made.Leaf, made.PrivateKey.(*ecdsa.PrivateKey)
