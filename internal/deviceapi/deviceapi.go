@@ -123,8 +123,8 @@ type Backend interface {
 	Consent(ctx context.Context, device Device, remoteAddr string) (Consent, error)
 
 	// Confirmation returns an action that waits for confirmation. The first call creates the
-	// action (Created), but does not start it. The error is ErrNotFound for any other action, and TooMany if
-	// it would create one.
+	// action (Created), but does not start it. The error is ErrNotFound for any other action, and
+	// TooMany if it would create one.
 	Confirmation(ctx context.Context, device Device, actionID int32) (Deployment, error)
 
 	// Confirm processes a report with action.Confirm, which starts the action, or action.Deny,

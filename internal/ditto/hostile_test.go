@@ -53,7 +53,7 @@ func TestDeviceCannotSpeakForAnother(t *testing.T) {
 	})
 }
 
-// TestMessageAboutAnotherDeviceIsAnswered asks for responses, which do not show which devices exist.
+// TestMessageAboutAnotherDeviceIsAnswered asks for responses. They do not show which devices exist.
 func TestMessageAboutAnotherDeviceIsAnswered(t *testing.T) {
 	const path = "/features/APP/properties/status/softwareModuleType"
 	long := "/" + strings.Repeat("x", 2000)

@@ -111,9 +111,9 @@ func (s *Server) admitted(ctx context.Context, id ConnectionID, device deviceapi
 	return beyond, err
 }
 
-// refuse returns the error of a message that cannot be read, or that the connection may not send. It
-// counts as one of the sender, who gets the response that the message asks for. The response is the
-// same whether or not the other device exists.
+// refuse returns the error of a message that cannot be read, or that the connection may not send.
+// The message counts as one of the sender, which gets the response that it asks for. The response
+// is the same whether or not the other device exists.
 func (s *Server) refuse(ctx context.Context, id ConnectionID, sender deviceapi.Device, e wire.Envelope, refused error) error {
 	beyond, err := s.admitted(ctx, id, sender)
 	isAnswered := e.Headers.ResponseRequired && (isAboutClient(refused) || errors.Is(refused, deviceapi.ErrTooMany) && !isUnavailable(refused))

@@ -284,8 +284,8 @@ func (w *work) namesIn(feature string, o *wire.OperationStatus) (names []string,
 	return nil, false
 }
 
-// entryOf returns the index of the entry of a removal that a device means, or -1. Some devices leave
-// the group or the version out.
+// entryOf returns the index of the entry of a removal that a device means, or -1. Some devices
+// leave the group or the version out.
 func (w *work) entryOf(d wire.Dependency) int {
 	found := -1
 	for i, entry := range w.remove {

@@ -95,8 +95,8 @@ type session struct {
 	work       *work
 	// cancelSent is the action whose cancel was sent on the present connection.
 	cancelSent int32
-	// denied is the action that waits for a confirmation that the device cannot give. isSecond means
-	// that another process may send its command first.
+	// denied is the action that waits for a confirmation that the device cannot give. isSecond
+	// means that another process may send its command first.
 	denied   int32
 	isSecond bool
 	// processed are the last operations of each feature that were processed.
