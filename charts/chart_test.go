@@ -216,6 +216,26 @@ func TestConsoleActsAsListedPeopleOnly(t *testing.T) {
 			t.Errorf("with %s, the rights to impersonate are (-want +got):\n%s", values, d)
 		}
 	}
+	actions := map[string]any{"apiGroups": []any{"goshawk.dev"}, "resources": []any{"rollouts", "distributionsets", "targets", "autoassignments"}, "verbs": []any{"impersonate-on:user-info:get", "impersonate-on:user-info:patch"}}
+	for values, want := range map[string][]any{
+		"console: {enabled: true, impersonation: {constrained: true}}": {
+			map[string]any{"apiGroups": []any{"authentication.k8s.io"}, "resources": []any{"groups"}, "verbs": []any{"impersonate:user-info"}},
+			map[string]any{"apiGroups": []any{"authentication.k8s.io"}, "resources": []any{"users"}, "verbs": []any{"impersonate:user-info"}}, actions,
+		},
+		"console: {enabled: true, impersonation: {constrained: true, users: ['oidc:anna']}, " + login + "}": {
+			map[string]any{"apiGroups": []any{"authentication.k8s.io"}, "resources": []any{"groups"}, "resourceNames": []any{"oidc:a"}, "verbs": []any{"impersonate:user-info"}},
+			map[string]any{"apiGroups": []any{"authentication.k8s.io"}, "resources": []any{"users"}, "resourceNames": []any{"oidc:anna"}, "verbs": []any{"impersonate:user-info"}}, actions,
+		},
+	} {
+		rendered, err := helm.Template(t, chart, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, _ := unstructured.NestedSlice(objects(t, rendered)["ClusterRole /goshawk-console-impersonation"].Object, "rules")
+		if d := diff.Diff(want, got); d != "" || strings.Contains(rendered, "impersonate]") {
+			t.Errorf("with %s, the rights to impersonate are (-want +got):\n%s", values, d)
+		}
+	}
 	watched, err := helm.Template(t, chart, "{watchNamespaces: [fleet-a], console: {enabled: true}}")
 	if err != nil {
 		t.Fatal(err)
@@ -326,6 +346,7 @@ var changes = map[string]struct {
 	"console.oidc.groupsPrefix":                      {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groupsPrefix: 'oidc:'}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-groups-prefix=oidc:\"\n"},
 	"console.oidc.groups":                            {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, groups: ['oidc:a', 'oidc:b']}, baseURL: 'https://console.example', secretName: console}", "\"--console-oidc-groups=oidc:a,oidc:b\"\n"},
 	"console.oidc.useSecretCA":                       {"console: {enabled: true, oidc: {issuerURL: 'https://idp.example', clientID: goshawk, useSecretCA: true}, baseURL: 'https://console.example', secretName: console}", "--console-oidc-ca-file=/etc/goshawk/console/ca.crt\n"},
+	"console.impersonation.constrained":              {"console: {enabled: true, impersonation: {constrained: true}}", "impersonate-on:user-info:patch"},
 	"console.impersonation.enabled":                  {"console: {enabled: true}", "name: goshawk-console-impersonation\n"},
 	"console.impersonation.users":                    {"console: {enabled: true, impersonation: {users: ['oidc:anna']}}", "resources: [users]\n  resourceNames:\n  - oidc:anna\n"},
 	"console.tls.secretName":                         {"console: {enabled: true, tls: {secretName: console-tls}}", "secretName: console-tls\n"},

@@ -325,6 +325,19 @@ func TestDocumentedPatchOfTheConsole(t *testing.T) {
 	}
 }
 
+// The component constrained lets the console read and patch the kinds with actions as its viewers,
+// and nothing else.
+func TestImpersonationCanBeConstrained(t *testing.T) {
+	role := of[rbacv1.ClusterRole](t, overlay(t, "components: [CONSOLE/constrained]\n"), "ClusterRole")["goshawk-console-impersonation"]
+	var verbs []string
+	for _, rule := range role.Rules {
+		verbs = append(verbs, rule.Verbs...)
+	}
+	if want := []string{"impersonate:user-info", "impersonate-on:user-info:get", "impersonate-on:user-info:patch"}; !slices.Equal(verbs, want) {
+		t.Errorf("the verbs are %q, want %q", verbs, want)
+	}
+}
+
 // The component limits the right to impersonate to names, and the console ignores other groups,
 // with which the API server would refuse each request.
 func TestImpersonationCanBeLimited(t *testing.T) {

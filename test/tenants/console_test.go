@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +21,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/console"
@@ -183,4 +186,93 @@ func visit(t *testing.T, address string) (int, string) {
 		return response.StatusCode, err.Error()
 	}
 	return response.StatusCode, string(page)
+}
+
+// TestConstrainedImpersonation: with the ClusterRole of config/console/constrained, the account of
+// the console reads and patches as its viewers the kinds that have actions. The API server refuses
+// everything else that these viewers may do.
+func TestConstrainedImpersonation(t *testing.T) {
+	admin, c := cluster.Start(t)
+	version, err := discovery.NewDiscoveryClientForConfigOrDie(admin).ServerVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if minor, _ := strconv.Atoi(strings.TrimSuffix(version.Minor, "+")); minor < 36 {
+		t.Skipf("the API server %s has no constrained impersonation", version)
+	}
+	const namespace, name = "constrained", "goshawk-console-constrained"
+	var component struct{ Patches []struct{ Patch string } }
+	decode := func(text string, into any) {
+		if err := yaml.Unmarshal([]byte(text), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decode(fileOf(t, "config", "console", "constrained", "kustomization.yaml"), &component)
+	role := &rbacv1.ClusterRole{}
+	decode(component.Patches[0].Patch, role)
+	role.Name = name
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}}}
+	pausing := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name + "-people"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"rollouts"}, Verbs: []string{"get", "patch"}}}}
+	seen := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "seen"}}
+	decode(`{update: {distributionSet: unknown}, targetSelector: {matchLabels: {site: none}}, groupCount: 1, startAt: "2999-01-01T00:00:00Z"}`, &seen.Spec)
+	for _, o := range []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, role, account, binding, pausing, seen} {
+		if err := c.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grant(t, namespace, pausing.Name, rbacv1.GroupKind, "oidc:on-call")
+	grant(t, namespace, "cluster-admin", rbacv1.UserKind, "oidc:root")
+	request := &authenticationv1.TokenRequest{}
+	if err := c.SubResource("token").Create(t.Context(), account, request); err != nil {
+		t.Fatal(err)
+	}
+	config := rest.AnonymousClientConfig(admin)
+	config.BearerToken = request.Status.Token
+	as := func(name string, groups ...string) client.Client {
+		config := rest.CopyConfig(config)
+		config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: groups}
+		made, err := client.New(config, client.Options{Scheme: cluster.Scheme(), Mapper: c.RESTMapper()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	key := client.ObjectKey{Namespace: namespace, Name: "seen"}
+	get := func(c client.Client) error { return c.Get(t.Context(), key, &v1alpha1.Rollout{}) }
+	patch := func(c client.Client, o ...client.PatchOption) error {
+		r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "seen"}}
+		return c.Patch(t.Context(), r, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"state":"Paused"}}`)), o...)
+	}
+	groups := []string{"oidc:on-call", "oidc:a", "oidc:b", "oidc:c", "oidc:d"}
+	for name, do := range map[string]func() error{
+		"read a rollout":        func() error { return get(as("oidc:anna", groups...)) },
+		"try a change":          func() error { return patch(as("oidc:anna", groups...), client.DryRunAll) },
+		"change a rollout":      func() error { return patch(as("oidc:anna", groups...)) },
+		"change it as an admin": func() error { return patch(as("oidc:root")) },
+	} {
+		if err := do(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	root := as("oidc:root")
+	for name, do := range map[string]func() error{
+		"a change without the right": func() error { return patch(as("oidc:bob")) },
+		"the list of the rollouts":   func() error { return root.List(t.Context(), &v1alpha1.RolloutList{}, client.InNamespace(namespace)) },
+		"the deletion of a rollout": func() error {
+			return root.Delete(t.Context(), &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "seen"}})
+		},
+		"the secrets":              func() error { return root.List(t.Context(), &corev1.SecretList{}, client.InNamespace(namespace)) },
+		"the group system:masters": func() error { return get(as("oidc:anna", "system:masters")) },
+		"a service account":        func() error { return get(as("system:serviceaccount:kube-system:default")) },
+		"a node":                   func() error { return get(as("system:node:one")) },
+	} {
+		if err := do(); !apierrors.IsForbidden(err) {
+			t.Errorf("%s: the API server says %v", name, err)
+		}
+	}
+	if err := c.Get(t.Context(), key, seen); err != nil || seen.Spec.State != v1alpha1.IntentPaused {
+		t.Errorf("the rollout is %s: %v", seen.Spec.State, err)
+	}
 }
