@@ -46,6 +46,18 @@ func smallFleet(t *testing.T) []client.Object {
 	}
 }
 
+// A person who opens the console of a new cluster sees that the fleet is empty, and not only that
+// nothing is to be done.
+func TestEmptyFleet(t *testing.T) {
+	const empty = "There are no targets and no rollouts yet"
+	newWorld(t).get("/").wantStatus(http.StatusOK).wantText(empty+". Targets are created from manifests", "Nothing waits for a person.")
+	w := newWorld(t, smallFleet(t)...)
+	w.get("/").wantNoText(empty)
+	w.get("/?namespace=new").wantText(empty + " in namespace new.")
+	w.get("/?namespace=plant").wantText("1 target").wantNoText(empty)
+	newWorld(t, rolloutsInStates(t)["running"]).get("/").wantNoText(empty)
+}
+
 func TestFleet(t *testing.T) {
 	w := newWorld(t, smallFleet(t)...)
 	page := w.get("/").wantStatus(http.StatusOK).wantText("5 targets", "1 Error", "3 In sync", "1 Unknown", "1 Inconsistent", "1 Silent", "1 Held")
@@ -91,10 +103,6 @@ func TestFleetOfAViewerWithFewRights(t *testing.T) {
 	w.get("/").wantStatus(http.StatusOK).wantText("The targets are not shown", "2 tasks").wantNoText("by installed distribution set")
 	w.rights.deny(Access{Resource: Rollouts})
 	w.get("/").wantStatus(http.StatusForbidden)
-}
-
-func TestFleetWithoutObjects(t *testing.T) {
-	newWorld(t).get("/").wantStatus(http.StatusOK).wantText("Nothing waits for a person.")
 }
 
 // A fleet in which much is wrong has a short page, with links to the rest.
