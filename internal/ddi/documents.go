@@ -82,10 +82,14 @@ func (v *visit) deploymentBaseOf(d deviceapi.Deployment, messages int) wire.Depl
 		chunks = append(chunks, removalChunk(software))
 	}
 	download, update := handlingOf(d)
+	window := maintenanceWindow(d.Window)
+	if d.DownloadOnly { // RAUC's client would wait for a window in which it gets another update than skip
+		window = ""
+	}
 	return wire.DeploymentBase{
 		ID: strconv.Itoa(int(d.ID)),
 		Deployment: wire.Deployment{
-			Download: download, Update: update, MaintenanceWindow: maintenanceWindow(d.Window), Chunks: chunks,
+			Download: download, Update: update, MaintenanceWindow: window, Chunks: chunks,
 		},
 		ActionHistory: newest(d.History, messages),
 	}

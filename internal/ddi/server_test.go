@@ -160,6 +160,11 @@ func resourceCases() map[string]exchangeCase {
 				b.Action = deviceapi.Deployment{ID: 7, Forced: true, DownloadOnly: true}
 			},
 			ask("GET " + root + "/deploymentBase/7?actionHistory=0")},
+		"deploymentBase of a download-only update in its window": {
+			func(b *deviceapitest.Backend) {
+				b.Action = deviceapi.Deployment{ID: 7, Forced: true, DownloadOnly: true, Window: deviceapi.WindowOpen}
+			},
+			ask("GET " + root + "/deploymentBase/7")},
 		"deploymentBase of a soft update outside of its window": {
 			func(b *deviceapitest.Backend) {
 				b.Action = deviceapi.Deployment{ID: 7, Window: deviceapi.WindowClosed}

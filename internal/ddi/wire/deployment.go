@@ -21,7 +21,7 @@ const (
 )
 
 // MaintenanceWindow says whether the update may be installed now. It is written only for actions
-// with a maintenance window.
+// with a maintenance window that are installed.
 type MaintenanceWindow string
 
 const (
