@@ -9,6 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 )
 
 func TestLint(t *testing.T) {
@@ -98,6 +103,48 @@ func TestFileThatIsNoExport(t *testing.T) {
 		want = "error: " + file + ": " + want + "\ngive a file that `kubectl goshawk export` has written\n"
 		if got := newWorld(t).run("plan", "-f", manifests+"base", "--targets", file); got.code != 1 || got.errOut != want {
 			t.Errorf("%s: exit code %d, %q, want %q", content, got.code, got.errOut, want)
+		}
+	}
+}
+
+// A manifest that is stored already needs no right, also with times that the API server stores in
+// another notation, and with written default values.
+func TestStoredManifestNeedsNoRight(t *testing.T) {
+	at := noon.Add(-time.Hour)
+	r := objects.Rollout("approved", "hotfix-0", func(r *v1alpha1.Rollout) {
+		r.Spec.ApprovalRequired, r.Spec.Approval = true, &v1alpha1.Approval{PlanHash: "sha256:" + strings.Repeat("0", 64)}
+		r.Spec.StartAt, r.Spec.ResumedAt = &metav1.Time{Time: at}, &metav1.Time{Time: at}
+		r.Spec.StopCancellation, r.Spec.DeletionCancellation = v1alpha1.CancellationForce, v1alpha1.CancellationSoft
+		r.Spec.Dynamic = &v1alpha1.Dynamic{Until: &metav1.Time{Time: noon}}
+	})
+	manifest := `apiVersion: goshawk.dev/v1alpha1
+kind: Rollout
+metadata: {name: approved}
+spec:
+  update: {distributionSet: hotfix-0}
+  approvalRequired: true
+  approval: {planHash: sha256:` + strings.Repeat("0", 64) + `}
+  startAt: ` + at.UTC().Format(time.RFC3339) + `
+  resumedAt: ` + at.UTC().Format(time.RFC3339) + `
+  stopCancellation: Force
+  deletionCancellation: Soft
+  dynamic: {until: "` + noon.UTC().Format(time.RFC3339) + `"}
+`
+	file := filepath.Join(t.TempDir(), "rollout.yaml")
+	for name, tc := range map[string]struct {
+		manifest string
+		notices  int
+	}{
+		"the same":                   {manifest, 0},
+		"with a default value":       {manifest + "  errorThreshold: 50\n", 0},
+		"with a looser threshold":    {manifest + "  errorThreshold: 60\n", 1},
+		"with a weaker cancellation": {strings.Replace(manifest, "stopCancellation: Force", "stopCancellation: Soft", 1), 1},
+	} {
+		if err := os.WriteFile(file, []byte(tc.manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := newWorld(t, append(countries(), r.DeepCopy())...).run("lint", "-f", file, "--cluster"); strings.Count(got.out, ": notice: ") != tc.notices {
+			t.Errorf("%s: want %d notices in\n%s%s", name, tc.notices, got.out, got.errOut)
 		}
 	}
 }
