@@ -50,8 +50,7 @@ func newReleases(t *testing.T, devices int) *releases {
 	for i := 1; i <= 3; i++ {
 		locked, built := dawn.AddDate(0, 0, i), build.Objects(w.meta)
 		module := built.SoftwareModule(fmt.Sprintf("os-%d", i))
-		set := built.DistributionSet(fmt.Sprintf("fw-%d", i), build.Locked(locked, offer.ContentHash, module))
-		set.Status.Conditions = append(set.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionTrue, Reason: "InUse", LastTransitionTime: metav1.NewTime(locked)})
+		set := lockedSet(built, i, locked, module)
 		w.release[set.Status.ContentHash] = i
 		w.hashes = append(w.hashes, set.Status.ContentHash)
 		b = b.WithObjects(module, set)
@@ -89,6 +88,35 @@ func (w *releases) sync() {
 
 func (w *releases) addTarget(name string) {
 	w.must(w.store.Create(w.t.Context(), build.Objects(w.meta).Target(name, func(t *v1alpha1.Target) { t.Status.NextActionID = action.FirstID(w.now) })))
+}
+
+// removeSets deletes the sets, and addSets creates them again. They are locked at once, because the
+// rollouts use them.
+func (w *releases) removeSets() {
+	for i := range w.hashes {
+		set := &v1alpha1.DistributionSet{}
+		w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: fmt.Sprintf("fw-%d", i+1)}, set))
+		set.Finalizers = nil
+		w.must(w.store.Update(w.t.Context(), set))
+		w.must(client.IgnoreNotFound(w.store.Delete(w.t.Context(), set)))
+	}
+	w.sync()
+}
+
+func (w *releases) addSets() {
+	for i := range w.hashes {
+		module := &v1alpha1.SoftwareModule{}
+		w.must(w.store.Get(w.t.Context(), types.NamespacedName{Namespace: fleetNamespace, Name: fmt.Sprintf("os-%d", i+1)}, module))
+		w.must(w.store.Create(w.t.Context(), lockedSet(build.Objects(w.meta), i+1, w.now, module)))
+	}
+	w.sync()
+}
+
+// lockedSet returns the set of a release, which was locked at a time.
+func lockedSet(built build.Objects, release int, at time.Time, module *v1alpha1.SoftwareModule) *v1alpha1.DistributionSet {
+	set := built.DistributionSet(fmt.Sprintf("fw-%d", release), build.Locked(at, offer.ContentHash, module))
+	set.Status.Conditions = append(set.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionTrue, Reason: "InUse", LastTransitionTime: metav1.NewTime(at)})
+	return set
 }
 
 // recreateTargets deletes the Targets and creates them again. The devices report their installed
@@ -253,6 +281,15 @@ func orders() [][]int {
 	return [][]int{{1}, {2}, {3}, {1, 2}, {2, 1}, {1, 3}, {3, 1}, {2, 3}, {3, 2}, {1, 2, 3}, {1, 3, 2}, {2, 1, 3}, {2, 3, 1}, {3, 1, 2}, {3, 2, 1}}
 }
 
+// sets says whether the sets are created again, too, and when.
+type sets string
+
+const (
+	setsRemain    sets = "remain"
+	setsComeFirst sets = "are created before the rollouts"
+	setsComeLast  sets = "are created after the rollouts"
+)
+
 // TestRecreatedRolloutsDowngradeNoDevice: one, some or all rollouts are deleted and created again,
 // in any order, with and without startAt. No device is downgraded. The Targets either remain, and
 // then the rollouts are created again at any time; or the Targets are created again as well and the
@@ -267,30 +304,58 @@ func TestRecreatedRolloutsDowngradeNoDevice(t *testing.T) {
 			gap = []time.Duration{time.Second / 2, 2 * time.Second}[rand.IntN(2)]
 		}
 		t.Run(fmt.Sprintf("order %v, startAt %v, with Targets %v, running %v, gap %s", order, placed, targetsToo, atWork, gap), func(t *testing.T) {
-			recreate(t, order, placed, targetsToo, atWork, gap)
+			recreate(t, order, placed, targetsToo, atWork, setsRemain, gap)
 		})
 	}
 	t.Run("the newest rollout has no startAt", func(t *testing.T) {
-		recreate(t, []int{2, 3}, [3]bool{false, true, false}, true, false, time.Second)
+		recreate(t, []int{2, 3}, [3]bool{false, true, false}, true, false, setsRemain, time.Second)
 	})
 	t.Run("the newest rollout has not opened its group", func(t *testing.T) {
-		recreate(t, []int{2, 3}, [3]bool{true, true, true}, true, false, 2*time.Second)
+		recreate(t, []int{2, 3}, [3]bool{true, true, true}, true, false, setsRemain, 2*time.Second)
 	})
 	t.Run("the newest rollout has ended again", func(t *testing.T) {
-		recreate(t, []int{3, 1}, [3]bool{false, true, true}, true, true, 20*time.Second)
+		recreate(t, []int{3, 1}, [3]bool{false, true, true}, true, true, setsRemain, 20*time.Second)
 	})
 }
 
+// TestRecreatedSetsDowngradeNoDevice: all Targets and sets are created again, and some rollouts,
+// which have no startAt. A rollout that remains shows that devices run its content.
+func TestRecreatedSetsDowngradeNoDevice(t *testing.T) {
+	for name, tt := range map[string]struct {
+		order  []int
+		placed [3]bool
+		atWork bool
+		sets   sets
+		gap    time.Duration
+	}{
+		"the newest rollout remains":                                      {[]int{2, 1}, [3]bool{false, false, true}, false, setsComeFirst, time.Second / 2},
+		"the newest rollout remains, and the sets come last":              {[]int{1, 2}, [3]bool{false, false, true}, false, setsComeLast, 2 * time.Second},
+		"the newest rollout remains and is running":                       {[]int{1, 2}, [3]bool{}, true, setsComeFirst, 2 * time.Second},
+		"the newest rollout remains and is running; the sets come last":   {[]int{2, 1}, [3]bool{true, false, false}, true, setsComeLast, 2 * time.Second},
+		"the rollout remains whose content the devices run":               {[]int{3, 1}, [3]bool{}, true, setsComeLast, time.Second / 2},
+		"only the oldest rollout is created again":                        {[]int{1}, [3]bool{}, false, setsComeFirst, time.Second},
+		"only the oldest rollout is created again, the newest is running": {[]int{1}, [3]bool{false, false, true}, true, setsComeFirst, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) { recreate(t, tt.order, tt.placed, true, tt.atWork, tt.sets, tt.gap) })
+	}
+}
+
 // recreate runs the history, and then creates these rollouts again in this order.
-func recreate(t *testing.T, order []int, placed [3]bool, targetsToo, atWork bool, gap time.Duration) {
+func recreate(t *testing.T, order []int, placed [3]bool, targetsToo, atWork bool, setsToo sets, gap time.Duration) {
 	w := newReleases(t, 2)
 	startAt := w.history(placed, atWork)
 	for _, release := range order {
 		w.remove(release)
 	}
 	w.sync()
+	if setsToo != setsRemain {
+		w.removeSets()
+	}
 	if targetsToo {
 		w.recreateTargets()
+	}
+	if setsToo == setsComeFirst {
+		w.addSets()
 	}
 	for _, release := range order {
 		w.apply(release, startAt[release-1])
@@ -298,6 +363,9 @@ func recreate(t *testing.T, order []int, placed [3]bool, targetsToo, atWork bool
 		for end := w.now.Add(gap); w.now.Before(end); w.now = w.now.Add(time.Second / 2) {
 			w.step()
 		}
+	}
+	if setsToo == setsComeLast {
+		w.addSets()
 	}
 	w.run()
 	for name, release := range w.runs {

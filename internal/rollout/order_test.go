@@ -152,6 +152,18 @@ func TestStartBesideANeighbor(t *testing.T) {
 		}
 	}
 	isQueued := func(w *world) { w.rollout.Spec.Update.Superseding = v1alpha1.SupersedingQueue }
+	// recreatedAt lets dev-01 run the set of the neighbor, with a Target that was created at target
+	// and a set of r that was locked at set.
+	recreatedAt := func(target, set time.Duration) func(*world) {
+		return func(w *world) {
+			w.runs("dev-01", "firmware-older")
+			w.targets["dev-01"].CreationTimestamp = metav1.NewTime(epoch.Add(target))
+			w.set.LockedAt = epoch.Add(set)
+		}
+	}
+	lockedAt := func(d time.Duration) func(*Neighbor) {
+		return func(n *Neighbor) { n.Set.LockedAt = epoch.Add(d) }
+	}
 	const shared, disjoint = "dev-01", ""
 	lastWeek := createdAfter(-7 * 24 * time.Hour)
 	for name, tt := range map[string]struct {
@@ -233,6 +245,20 @@ func TestStartBesideANeighbor(t *testing.T) {
 		"another device runs the set of the other one": {self: func(w *world) { w.runs("dev-02", "firmware-z") }, name: "z", members: shared, want: starts},
 		"it runs the set of a rollout of last week":    {self: func(w *world) { w.runs("dev-01", "firmware-older") }, neighbor: all(lastWeek, isStarted), members: shared, want: starts},
 		"with a startAt the order is known":            {self: both(placed(-2*time.Hour), func(w *world) { w.runs("dev-01", "firmware-z") }), name: "z", neighbor: startsAt(-time.Hour), members: shared, want: starts},
+		// Targets and sets that were created again, beside a rollout that was not.
+		"a target and both sets were created again, and the device runs the set of the other one": {self: recreatedAt(0, 0), neighbor: all(lastWeek, isStarted, isEnding(v1alpha1.RolloutFinished, -24*time.Hour), lockedAt(0)), members: shared, want: ambiguous,
+			says: "the content of rollout older runs on 1 shared target, e.g. dev-01. Since that rollout started at 2026-02-22T10:00:00Z, the Targets and"},
+		"the set of the other one was locked after this one":             {self: recreatedAt(0, 0), neighbor: all(lastWeek, isStarted, lockedAt(30*time.Second)), members: shared, want: ambiguous},
+		"the set of the other one was locked before this one":            {self: recreatedAt(0, 0), neighbor: all(lastWeek, isStarted, lockedAt(-30*time.Second)), members: shared, want: ambiguous},
+		"the other one was stopped":                                      {self: recreatedAt(0, 0), neighbor: all(lastWeek, isStarted, isEnding(v1alpha1.RolloutStopped, -time.Hour), lockedAt(0)), members: shared, want: ambiguous},
+		"the other one has installed its set on the new Target":          {self: both(recreatedAt(0, 0), func(w *world) { w.had("dev-01", "firmware-older", "older", ago(7*24*time.Hour)) }), neighbor: all(lastWeek, isStarted, lockedAt(0)), members: shared, want: ambiguous},
+		"both sets were created again, and startAt is set":               {self: both(placed(0), recreatedAt(0, 0)), neighbor: all(lastWeek, isStarted, lockedAt(0)), members: shared, want: starts},
+		"the set of this one was locked a minute later":                  {self: recreatedAt(0, 0), neighbor: all(lastWeek, isStarted, lockedAt(-time.Minute)), members: shared, want: starts},
+		"the set of the other one was not created again":                 {self: recreatedAt(0, 0), neighbor: all(lastWeek, lockedAt(-7*24*time.Hour), isStarted), members: shared, want: starts},
+		"the Target is older than the start of the other one":            {self: recreatedAt(-8*24*time.Hour, 0), neighbor: all(lastWeek, isStarted, lockedAt(0)), members: shared, want: starts},
+		"the other one does not have the target":                         {self: recreatedAt(0, 0), neighbor: all(lastWeek, isStarted, lockedAt(0)), members: disjoint, want: starts},
+		"both sets were created again, and the device runs a third one":  {self: both(recreatedAt(0, 0), func(w *world) { w.runs("dev-01", "firmware-0") }), neighbor: all(lastWeek, isStarted, lockedAt(0)), members: shared, want: starts},
+		"both sets were created again, and the device runs that of this": {self: both(recreatedAt(0, 0), func(w *world) { w.runs("dev-01", "firmware-2") }), neighbor: all(lastWeek, isStarted, lockedAt(0)), members: shared, want: starts},
 		// Stored actions of Targets.
 		"a target had this content and has another one now": {self: both(func(w *world) { w.had("dev-02", "firmware-2", "r", ago(2*time.Hour)) }, func(w *world) { w.had("dev-02", "firmware-older", "older", ago(time.Hour)) }),
 			neighbor: all(lastWeek, isStarted, isEnding(v1alpha1.RolloutFinished, -time.Hour)), members: shared, want: ambiguous, says: "1 of 4 targets had, or may have had, the content of DistributionSet firmware-2 before and another one since, e.g. dev-02, which runs firmware-older"},

@@ -39,6 +39,9 @@ func (l *planner) ambiguity() (against string, wait *Neighbor) {
 	}
 	for i := range l.Neighbors {
 		n := &l.Neighbors[i]
+		if doubt := l.ambiguousRecreation(n); doubt != "" {
+			return doubt, nil
+		}
 		doubt, first := l.ambiguousNeighbor(n)
 		if doubt != "" {
 			return doubt, nil
@@ -103,6 +106,32 @@ func (l *planner) ambiguousReturn() string {
 	return fmt.Sprintf("%d of %s had, or may have had, the content of %s before and another one since, e.g. %s, and without spec.startAt a manifest that was deleted "+
 		"and created again looks like a new one: to bring this content back, set spec.startAt to the present time; otherwise set it to the time of the first start",
 		left, targets(l.status.Plan.Targets), l.subject(), nameWithSet(example))
+}
+
+// ambiguousRecreation returns a message if targets run the content of a neighbor that has started,
+// and their Targets and the sets of both rollouts were created again since. Then no object shows
+// whether the targets had the content of this rollout before. A set is locked when its rollout is
+// planned, so one that was locked after the start of its rollout was created again.
+func (l *planner) ambiguousRecreation(n *Neighbor) string {
+	started, theirs := n.Rollout.Status.StartedAt, contentOf(n)
+	if l.spec.StartAt != nil || started == nil || n.Set == nil || l.Set.LockedAt.IsZero() || theirs == l.status.Plan.ContentHash ||
+		!n.Set.LockedAt.After(started.Time) || !l.Set.LockedAt.Before(n.Set.LockedAt.Add(eligibility.AppliedTogether)) {
+		return ""
+	}
+	count, example := 0, ""
+	l.eachShared(n, func(t *v1alpha1.Target) {
+		if t.CreationTimestamp.After(started.Time) && action.Installed(&t.Status, theirs) {
+			if count++; example == "" {
+				example = t.Name
+			}
+		}
+	})
+	if count == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the content of rollout %s runs on %s, e.g. %s. Since that rollout started at %s, the Targets and the DistributionSets of both rollouts were created again, "+
+		"so no object shows which of the two is newer: to bring the content of %s, set spec.startAt to the present time; otherwise set it to the time of the first start",
+		n.Rollout.Name, text.Count(count, "shared target"), example, formatTime(started.Time), l.subject())
 }
 
 // subject names the set of the rollout, or its removal.
