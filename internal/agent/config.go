@@ -245,7 +245,7 @@ func newOn(fsys disk.FS, c Config, log *slog.Logger) (*Agent, error) {
 	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/"))) // for installations by hand
 	a.Download = &download.Client{
 		Disk: fsys, HTTP: &http.Client{Transport: transport, CheckRedirect: checkRedirect}, Keys: keys, BytesPerSecond: c.DownloadBytesPerSecond, Free: free,
-		Pause: download.PauseWithJitter(time.Second, 5*time.Minute, rand.Float64), Failed: a.downloadFailed,
+		Pause: download.PauseWithJitter(time.Second, 5*time.Minute, rand.Float64), Failed: a.downloadFailed, RetryAfter: ddi.RetryAfter,
 	}
 	if c.Server == nil {
 		return a, nil

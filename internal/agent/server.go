@@ -506,6 +506,11 @@ func (a *Agent) deployment(ctx context.Context, link wire.Link) error {
 		return a.ignoreRefusal(err)
 	}
 	d, _ := a.Document()
+	if len(offered.Deployment.Chunks) == 0 && (d.Update == nil || d.Update.ID != offered.ID) {
+		f := closed("The update has no software modules.")
+		f.Status.Result.Finished, f.Status.Code = wire.FinishedFailure, update.CodeUnsupported
+		return a.ignoreRefusal(a.Server.Client.Report(ctx, offered.ID, f))
+	}
 	changes := a.present(offered.ID, changesOf(offered.Deployment, d.Installed), d.Installed)
 	mayInstall := offered.Deployment.Update != wire.HandlingSkip && offered.Deployment.MaintenanceWindow != wire.WindowUnavailable
 	switch u := d.Update; {

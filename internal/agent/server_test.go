@@ -287,6 +287,25 @@ func TestPollByHand(t *testing.T) {
 	}
 }
 
+// polls waits until the agent has started a number of visits to the server.
+func (s *site) polls(n int) {
+	s.Helper()
+	for range n {
+		s.agent.mu.Lock()
+		visits := s.agent.visits
+		s.agent.mu.Unlock()
+		s.until(func() string {
+			s.poll()
+			s.agent.mu.Lock()
+			defer s.agent.mu.Unlock()
+			if s.agent.visits == visits {
+				return "the agent does not poll"
+			}
+			return ""
+		})
+	}
+}
+
 // counting is a disk that counts the files that are opened for writing.
 type counting struct {
 	disk.OS
@@ -364,6 +383,7 @@ func TestConnectionIsInTheState(t *testing.T) {
 	if away.LastContact == nil || away.LastContact.After(away.Since) {
 		t.Errorf("the last contact is %v, and the connection was lost at %s", away.LastContact, away.Since)
 	}
+	s.polls(3)
 	if c := s.untilConnected(false, "401 Unauthorized"); !c.Since.Equal(away.Since) {
 		t.Errorf("a later visit changes the time from %s to %s", away.Since, c.Since)
 	}
@@ -419,27 +439,10 @@ func TestConnectionThatComesAndGoesIsNotWrittenEachTime(t *testing.T) {
 func TestPollsWriteNothing(t *testing.T) {
 	device, adjust := countWrites(t)
 	s := newSiteWith(t, "[ $1 = install ] && { touch installing; while [ ! -e go ]; do sleep 0.01; done; }\nexit 0", adjust)
-	polls := func(n int) {
-		t.Helper()
-		for range n {
-			s.agent.mu.Lock()
-			visits := s.agent.visits
-			s.agent.mu.Unlock()
-			s.until(func() string {
-				s.poll()
-				s.agent.mu.Lock()
-				defer s.agent.mu.Unlock()
-				if s.agent.visits == visits {
-					return "the agent does not poll"
-				}
-				return ""
-			})
-		}
-	}
 	s.untilConnected(true, "")
-	polls(2)
+	s.polls(2)
 	before := device.files.Load()
-	polls(5)
+	s.polls(5)
 	if n := device.files.Load() - before; n > 0 {
 		t.Errorf("the polls of an idle device wrote %d files", n)
 	}
@@ -450,9 +453,9 @@ func TestPollsWriteNothing(t *testing.T) {
 		}
 		return ""
 	})
-	polls(2)
+	s.polls(2)
 	before = device.files.Load()
-	polls(5)
+	s.polls(5)
 	if n := device.files.Load() - before; n > 0 {
 		t.Errorf("the polls during an installation wrote %d files", n)
 	}

@@ -182,6 +182,38 @@ func TestNamesOfFolders(t *testing.T) {
 	}
 }
 
+// TestUpdateWithoutModules checks that its action does not stay open for ever.
+func TestUpdateWithoutModules(t *testing.T) {
+	s := newSite(t, "exit 0")
+	s.answers(func(w http.ResponseWriter, r *http.Request) bool {
+		const genuine = "X-Genuine"
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/deploymentBase/100") || r.Header.Get(genuine) != "" {
+			return false
+		}
+		start, err := http.NewRequestWithContext(t.Context(), r.Method, s.server.URL+r.URL.Path, nil) // it starts the action
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		start.Header.Set("Authorization", r.Header.Get("Authorization"))
+		start.Header.Set(genuine, "true")
+		answer, err := http.DefaultClient.Do(start)
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		_ = answer.Body.Close()
+		_, _ = io.WriteString(w, `{"id":"100","deployment":{"download":"forced","update":"forced","chunks":[]}}`)
+		return true
+	})
+	s.offer("2")
+	if a := s.action(100, v1alpha1.ActionError); a.StatusCode != update.CodeUnsupported || !strings.Contains(a.Message, "The update has no software modules.") {
+		t.Errorf("the action is %+v", a)
+	}
+	s.wantInstalled("")
+	s.untilConnected(true, "")
+}
+
 // TestRefusedModulesLeaveNothing checks that a server cannot fill the disk with modules that the
 // device refuses.
 func TestRefusedModulesLeaveNothing(t *testing.T) {

@@ -149,8 +149,8 @@ func (c *Client) Deployment(ctx context.Context, link wire.Link) (wire.Deploymen
 		return wire.DeploymentBase{}, err
 	}
 	d := wire.DeploymentBase{ID: string(found.ID), Deployment: found.Deployment}
-	if d.ID == "" || len(d.Deployment.Chunks) == 0 {
-		return d, fmt.Errorf("GET %s: the response has no id or no chunks", link.Href)
+	if d.ID == "" {
+		return d, fmt.Errorf("GET %s: the response has no id", link.Href)
 	}
 	for _, chunk := range d.Deployment.Chunks {
 		for i := range chunk.Artifacts {
@@ -357,7 +357,7 @@ func (c *Client) do(ctx context.Context, method, href string, document, into any
 		return fmt.Errorf("%s %s: read the response: %w", method, request.URL, err)
 	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return &Error{method, request.URL.String(), response.StatusCode, retryAfter(response), messageIn(content)}
+		return &Error{method, request.URL.String(), response.StatusCode, RetryAfter(response), messageIn(content)}
 	}
 	if len(content) > maxBody {
 		return fmt.Errorf("%s %s: the response has more than %d bytes", method, request.URL, maxBody)
@@ -388,9 +388,9 @@ func contentOf(response *http.Response) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(body, maxBody+1))
 }
 
-// retryAfter returns the time of the header of the same name: seconds, or a date, which counts from
+// RetryAfter returns the time of the header of the same name: seconds, or a date, which counts from
 // the date of the response, because the clock of a device is often wrong.
-func retryAfter(response *http.Response) time.Duration {
+func RetryAfter(response *http.Response) time.Duration {
 	header := response.Header.Get("Retry-After")
 	wait := time.Duration(0)
 	if seconds, err := strconv.Atoi(header); err == nil {

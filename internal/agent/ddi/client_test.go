@@ -430,9 +430,9 @@ func TestAnswersThatAreErrors(t *testing.T) {
 }
 
 func TestAnswersWithoutAnActionAreErrors(t *testing.T) {
-	for name, document := range map[string]string{"nothing": `{}`, "no chunks": `{"id":"31","deployment":{}}`, "no id": `{"deployment":{"chunks":[{"part":"os","name":"x","version":"1"}]}}`} {
+	for name, document := range map[string]string{"nothing": `{}`, "no id": `{"deployment":{"chunks":[{"part":"os","name":"x","version":"1"}]}}`} {
 		s, c := newServer(t, map[string]http.HandlerFunc{"GET /d": body(document), "GET /c": body(`{"id":"1","cancelAction":{}}`)})
-		if _, err := c.Deployment(t.Context(), wire.Link{Href: s.URL + "/d"}); err == nil || !strings.Contains(err.Error(), "has no id or no chunks") {
+		if _, err := c.Deployment(t.Context(), wire.Link{Href: s.URL + "/d"}); err == nil || !strings.Contains(err.Error(), "the response has no id") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := c.Cancel(t.Context(), wire.Link{Href: s.URL + "/c"}); err == nil || !strings.Contains(err.Error(), "has no cancelAction.stopId") {

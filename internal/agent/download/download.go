@@ -49,6 +49,8 @@ type Client struct {
 	Free func(folder string) (int64, error)
 	// Pause is the time between two attempts. It must return at the end of the context.
 	Pause func(ctx context.Context, attempt int)
+	// RetryAfter returns the time that the server of a file asks to wait, or 0. It may be nil.
+	RetryAfter func(*http.Response) time.Duration
 	// Stall is how long a server may send nothing before the attempt ends. It is 1 minute if it is
 	// 0.
 	Stall time.Duration
@@ -85,6 +87,17 @@ type refused struct {
 }
 
 func (r refused) Unwrap() error { return r.error }
+
+// later is the reason of an attempt that failed because the server asks to wait.
+type later struct {
+	error
+	wait time.Duration
+}
+
+func (l later) Unwrap() error { return l.error }
+
+// maxWait is the longest time that the server of a file can ask to wait.
+const maxWait = time.Hour
 
 // ErrAddress is the error for an address that no further attempt can use. The HTTP client returns
 // it for a redirect to such an address.
@@ -198,6 +211,9 @@ func (t *transfer) run(ctx context.Context) error {
 		if t.Failed != nil {
 			t.Failed(fmt.Errorf("download of %s: %w; it is continued", t.artifact.Filename, err))
 		}
+		if wait := (later{}); errors.As(err, &wait) {
+			sleep(ctx, min(wait.wait, maxWait))
+		}
 		t.Pause(ctx, attempt)
 		if why.isAddress {
 			t.addresses.Refresh(ctx)
@@ -284,6 +300,9 @@ func (t *transfer) get(ctx context.Context, out disk.File, from int64) error {
 		err = errors.Join(err, errRestart)
 	}
 	if err != nil {
+		if t.RetryAfter != nil {
+			err = later{err, t.RetryAfter(response)}
+		}
 		return err
 	}
 	if start == 0 && from > 0 {
@@ -501,11 +520,15 @@ func (c *Client) checkSignature(path string) error {
 func PauseWithJitter(shortest, longest time.Duration, random func() float64) func(context.Context, int) {
 	return func(ctx context.Context, attempt int) {
 		pause := min(longest, shortest<<min(attempt, 20))
-		timer := time.NewTimer(pause/2 + time.Duration(random()*float64(pause/2)))
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
+		sleep(ctx, pause/2+time.Duration(random()*float64(pause/2)))
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }

@@ -443,6 +443,37 @@ func TestExpiredAddressIsRefreshed(t *testing.T) {
 	}
 }
 
+func TestServerOfAFileAsksToWait(t *testing.T) {
+	b := newBench(t, func(number int, w http.ResponseWriter, r *http.Request) {
+		if number == 1 {
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		serveAll(w, r)
+	})
+	b.RetryAfter = func(r *http.Response) time.Duration {
+		if r.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("status %d", r.StatusCode)
+		}
+		return 100 * time.Millisecond
+	}
+	started := time.Now()
+	if err := b.all(module(artifact("file", content))); err != nil {
+		t.Fatal(err)
+	}
+	b.wantFile()
+	if took := time.Since(started); took < 100*time.Millisecond || len(b.pauses) != 1 {
+		t.Errorf("it took %s with %d pauses", took, len(b.pauses))
+	}
+	// A cancel ends the wait.
+	b.serve = func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
+	ctx, cancel := context.WithCancel(t.Context())
+	b.RetryAfter = func(*http.Response) time.Duration { cancel(); return 24 * time.Hour }
+	if err := b.All(ctx, module(artifact("other", content)), b.folder, b, func(int64) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestAddressThatCannotBeUsed(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte(content), 0o600); err != nil {
