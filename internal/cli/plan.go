@@ -238,7 +238,7 @@ func (p *planPrinter) groupTable(r *explain.RolloutPlan) string {
 		c := &g.Conditions
 		row := []string{
 			p.code(g.Name), strconv.Itoa(g.Size), shareText(g.Size, r.Targets),
-			fmt.Sprintf(">= %d%%, %s", c.SuccessThreshold, c.SuccessAction), fmt.Sprintf("> %d%%, %s", c.ErrorThreshold, c.ErrorAction), word(c.ConfirmationRequired, "yes"), firstTargets(g.Targets),
+			strings.Join(append([]string{fmt.Sprintf(">= %d%%, %s", c.SuccessThreshold, c.SuccessAction)}, explain.OtherConditions(c)...), ", "), fmt.Sprintf("> %d%%, %s", c.ErrorThreshold, c.ErrorAction), word(c.ConfirmationRequired, "yes"), firstTargets(g.Targets),
 		}
 		if r.HasStarted {
 			row = append([]string{string(g.State)}, row...)

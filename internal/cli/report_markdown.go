@@ -134,11 +134,8 @@ func (m *markdownText) plan(r *explain.Report) {
 	var rows [][]string
 	for _, g := range r.Groups {
 		conditions := ""
-		if c := g.Conditions; c != nil {
-			conditions = fmt.Sprintf("success %d %%: %s; error above %d %%: %s", c.SuccessThreshold, c.SuccessAction, c.ErrorThreshold, c.ErrorAction)
-			if c.ConfirmationRequired {
-				conditions += "; confirmation required"
-			}
+		if g.Conditions != nil {
+			conditions = explain.ConditionsText(g.Conditions)
 		}
 		n := g.Targets
 		rows = append(rows, []string{g.Name, string(g.State), timeText(g.OpenedAt), number(n.Targets), number(n.Succeeded), number(n.Failed), number(n.Canceled), number(n.Skipped), number(n.Removed), conditions})

@@ -4,7 +4,6 @@
 package console
 
 import (
-	"fmt"
 	"net/url"
 	"slices"
 	"time"
@@ -189,18 +188,7 @@ func (v *rolloutView) WaitsFor() string {
 }
 
 // Rule says in words what the conditions of a group require.
-func (g groupRow) Rule() string {
-	c := g.Conditions
-	rule := fmt.Sprintf("%d %% must succeed; ", c.SuccessThreshold)
-	if c.SuccessAction == v1alpha1.SuccessActionPause {
-		rule += "then it waits for a person; "
-	}
-	rule += fmt.Sprintf("pauses if more than %d %% fail", c.ErrorThreshold)
-	if c.ConfirmationRequired {
-		rule += "; devices ask for confirmation"
-	}
-	return rule
-}
+func (g groupRow) Rule() string { return explain.ConditionsText(&g.Conditions) }
 
 // groupBadge returns the badge of the state of a group.
 func groupBadge(state v1alpha1.GroupState) Badge {
