@@ -144,8 +144,8 @@ func withDefaults(spec *v1alpha1.RolloutSpec) *v1alpha1.RolloutSpec {
 func removeInherited(g *v1alpha1.Group, conditions, inherited v1alpha1.GroupConditions) {
 	group, own, of := reflect.ValueOf(g).Elem(), reflect.ValueOf(conditions), reflect.ValueOf(inherited)
 	for i := range own.NumField() {
-		if own.Field(i).Equal(of.Field(i)) {
-			group.FieldByName(own.Type().Field(i).Name).SetZero()
+		if given := group.FieldByName(own.Type().Field(i).Name); given.IsValid() && own.Field(i).Equal(of.Field(i)) {
+			given.SetZero()
 		}
 	}
 }
