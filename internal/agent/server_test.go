@@ -396,6 +396,12 @@ func TestConnectionIsInTheState(t *testing.T) {
 		return true
 	})
 	s.untilConnected(false, "502")
+	s.until(func() string {
+		if c := s.stored().Server; !strings.Contains(c.Error, "502") || len(c.Error) > maxConnectionError {
+			return fmt.Sprintf("the state file has %+v", c)
+		}
+		return ""
+	})
 	s.answers(nil)
 	untilStored(s.untilConnected(true, ""))
 }

@@ -143,6 +143,8 @@ func check(m update.Module) error {
 			return fmt.Errorf("artifact %s of software module %s has SHA-256 %q: the server must send 64 hexadecimal digits", a.Filename, m.Name, a.SHA256)
 		case a.Size < 0:
 			return fmt.Errorf("artifact %s of software module %s has size %d", a.Filename, m.Name, a.Size)
+		case a.Size == 0 && [sha256.Size]byte(sum) != sha256.Sum256(nil):
+			return fmt.Errorf("artifact %s of software module %s has size 0, and its SHA-256 is not that of an empty file: the server must send the size", a.Filename, m.Name)
 		}
 		names[a.Filename] = true
 	}

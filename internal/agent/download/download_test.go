@@ -363,7 +363,8 @@ func TestDownloadOfABadArtifactIsRefused(t *testing.T) {
 		"has two artifacts with name file":                    module(good, good),
 		`has SHA-256 "": the server must send 64 hexadecimal`: module(change(func(a *update.Artifact) { a.SHA256 = "" })),
 		`has SHA-256 "abcd": the server must`:                 module(change(func(a *update.Artifact) { a.SHA256 = "abcd" })),
-		"has size -1":                                         module(change(func(a *update.Artifact) { a.Size = -1 })),
+		"has size 0, and its SHA-256 is not that of an empty": module(change(func(a *update.Artifact) { a.Size = 0 })),
+		"has size -1": module(change(func(a *update.Artifact) { a.Size = -1 })),
 	} {
 		b := newBench(t, func(_ int, w http.ResponseWriter, r *http.Request) { serveAll(w, r) })
 		if err := b.all(m); err == nil || !strings.Contains(err.Error(), want) {
