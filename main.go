@@ -26,6 +26,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/artifact"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/kube"
+	"github.com/goshawk-dev/goshawk/internal/logging"
 	"github.com/goshawk-dev/goshawk/internal/manager"
 )
 
@@ -78,10 +79,10 @@ func run() error {
 	flag.StringVar(&o.Backend.InstalledName, "device-api-installed-name-attribute", "", "device attribute with the name of the distribution set that the device runs; a new device must send it before it is offered an update (default: none)")
 	flag.StringVar(&o.Backend.InstalledVersion, "device-api-installed-version-attribute", "", "device attribute with the version of that set (default: none)")
 	flag.StringVar(&o.Backend.InventoryPrefix, "inventory-attribute-prefix", "sw.", "prefix of the attributes with which a device reports its software: PREFIX followed by group.name, with the version as value; empty: no attribute does")
-	logging := zap.Options{}
-	logging.BindFlags(flag.CommandLine)
+	log := zap.Options{DestWriter: logging.Visible(os.Stderr)}
+	log.BindFlags(flag.CommandLine)
 	flag.Parse()
-	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&log)))
 
 	if !o.Controllers && !o.DeviceAPI && !hasConsole {
 		return errors.New("nothing to run: give at least one of --controllers, --device-api and --console")

@@ -133,7 +133,7 @@ pure internal/notification
 pure internal/ditto/wire
 pure internal/agent/update
 
-forbid internal/logging "$mod"
+allow internal/logging "$mod/internal/text" github.com/go-logr/logr k8s.io/client-go/rest sigs.k8s.io/controller-runtime/pkg
 forbid internal/notification/outbox "$mod/controllers" "$mod/internal/fleet"
 forbid internal/fleet "$mod/controllers" "$mod/internal/ddi" "$mod/internal/ditto" "$mod/internal/deviceapi"
 forbid internal/ddi "$mod/internal/deviceapi/kube"

@@ -217,13 +217,13 @@ type CancelRequest struct {
 type TargetSpec struct {
 	// controllerID is the id that the device uses in the device API. Absent: metadata.name. Unique
 	// in the namespace: a newer duplicate has Ready=False with reason Duplicate, and the device API
-	// does not serve it. 1 to 256 characters without white space, slashes and control characters,
-	// and not . or .. Immutable (hawkBit: controllerId).
+	// does not serve it. 1 to 256 characters without white space, slashes, control characters and
+	// other invisible ones, and not . or .. Immutable (hawkBit: controllerId).
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\s/\\\\p{Z}]+$')",message="controllerID must have no blanks and no slashes"
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\p{Cc}\\\\p{Cf}]+$') && self != '.' && self != '..'",message="controllerID must have no control characters, and must not be . or .."
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\\\p{Cc}\\\\p{Cf}\\\\x{34f}\\\\x{115f}\\\\x{1160}\\\\x{17b4}\\\\x{17b5}\\\\x{180b}-\\\\x{180f}\\\\x{2065}\\\\x{3164}\\\\x{fe00}-\\\\x{fe0f}\\\\x{ffa0}\\\\x{fff0}-\\\\x{fff8}\\\\x{e0000}-\\\\x{e0fff}]+$') && self != '.' && self != '..'",message="controllerID must have no control characters or other invisible ones, and must not be . or .."
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="controllerID is immutable: delete the Target and create another"
 	ControllerID string `json:"controllerID,omitempty"`
 

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/goshawk-dev/goshawk/internal/operation"
+	"github.com/goshawk-dev/goshawk/internal/progress"
 	"github.com/goshawk-dev/goshawk/internal/proposal"
 )
 
@@ -152,7 +153,7 @@ func (o *Options) mayApply(f *changing, p *proposed) error {
 		return fixed{fmt.Errorf("not applied: %s of %s with Force interrupts devices and needs a confirmation, and the input is no terminal", p.Operation, p.Name),
 			"give --yes to confirm it in a script"}
 	}
-	fmt.Fprint(o.ErrOut, p.details(), "\nDevices are interrupted without being asked. Type the name ", p.Name, " to confirm: ")
+	fmt.Fprint(o.ErrOut, progress.Visible(p.details()), "\nDevices are interrupted without being asked. Type the name ", p.Name, " to confirm: ")
 	typed, err := bufio.NewReader(o.In).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err

@@ -155,13 +155,13 @@ func Run(ctx context.Context, root *cobra.Command, errOut io.Writer, args []stri
 		return 0
 	case errors.As(err, &exit):
 		if exit.Err != nil {
-			fmt.Fprintln(errOut, "error:", withFix(exit.Err))
+			printError(errOut, exit.Err)
 		}
 		return exit.Code
 	case ctx.Err() != nil:
 		return codeInterrupted
 	default:
-		fmt.Fprintln(errOut, "error:", withFix(err))
+		printError(errOut, err)
 		return codeOf(err)
 	}
 }

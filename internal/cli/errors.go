@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/progress"
 )
 
 // Exit codes of all commands. Those from 3 to 6 are results, which a pipeline can tell from an
@@ -77,6 +79,12 @@ func (e fixed) Error() string { return e.error.Error() + "\n" + e.fix }
 func (e fixed) Unwrap() error { return e.error }
 
 const listContexts = "`kubectl config get-contexts` lists the contexts"
+
+// printError prints an error with what to do. The API server quotes fields of objects in errors, so
+// invisible characters are left out.
+func printError(out io.Writer, err error) {
+	_, _ = fmt.Fprintln(out, "error:", progress.Visible(withFix(err).Error()))
+}
 
 // withFix adds to an error of the API server, or of the way to it, what to do.
 func withFix(err error) error {

@@ -55,12 +55,15 @@ func table(indent int, rows [][]string) string {
 			if widths[i] == 0 {
 				continue
 			}
-			line.WriteString(cell + strings.Repeat(" ", widths[i]-columnsOf(cell)+2))
+			line.WriteString(oneLine.Replace(cell) + strings.Repeat(" ", widths[i]-columnsOf(cell)+2))
 		}
 		out.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	return out.String()
 }
+
+// oneLine keeps a cell with line ends from looking like further rows.
+var oneLine = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ")
 
 // columnsOf returns how wide a text is, without the escape sequences of colors, which end in m.
 func columnsOf(text string) int {

@@ -294,7 +294,7 @@ func (o *Options) changeEach(ctx context.Context, f *changing, names []string, o
 			if len(names) == 1 {
 				return err
 			}
-			fmt.Fprintln(o.ErrOut, "error:", withFix(err))
+			printError(o.ErrOut, err)
 			failed = append(failed, err)
 		}
 	}

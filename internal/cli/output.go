@@ -6,11 +6,14 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
+
+	"github.com/goshawk-dev/goshawk/internal/progress"
 )
 
 // Formats of --output.
@@ -45,7 +48,8 @@ func (f *format) Set(value string) error {
 	return nil
 }
 
-// print prints the value as JSON or YAML, or the text that the function returns.
+// print prints the value as JSON or YAML, or the text that the function returns, without the
+// invisible characters that names and reasons of objects may have.
 func (o *Options) print(f *format, value any, text func() string) error {
 	switch f.value {
 	case JSON:
@@ -61,7 +65,7 @@ func (o *Options) print(f *format, value any, text func() string) error {
 		_, err = o.Out.Write(data)
 		return err
 	default:
-		_, err := fmt.Fprint(o.Out, text())
+		_, err := io.WriteString(o.Out, progress.Visible(text()))
 		return err
 	}
 }

@@ -195,6 +195,42 @@ func TestStatusOfEachStateWithItsExitCode(t *testing.T) {
 	}
 }
 
+// Text of objects, such as the reason of an invalidation, cannot control the terminal, change the
+// direction of other text, or look like further lines.
+func TestTextOfObjectsIsPrintedVisibly(t *testing.T) {
+	const hostile = "bad\x1b[2J\u009b2J\u202e\u200b\x7f\nrollout is fine"
+	paused := rollouts()["paused-by-errors"].DeepCopy()
+	paused.Status.WaitingFor = &v1alpha1.WaitingFor{Reason: v1alpha1.ReasonProgressing, Message: hostile}
+	for i := range paused.Status.Conditions {
+		paused.Status.Conditions[i].Message = hostile
+	}
+	paused.Status.PauseMessage = hostile
+	w := newWorld(t, paused)
+	for _, columns := range []int{0, 100} {
+		w.columns = columns
+		for _, command := range [][]string{{"status", "rollout"}, {"status"}, {"report", "rollout"}} {
+			got := w.run(command...)
+			if strings.ContainsAny(got.out, "\u009b\u202e\u200b\x7f") || strings.Contains(got.out, "\x1b[2J") {
+				t.Errorf("%s, %d columns: %q", command, columns, got.out)
+			}
+			if strings.Contains(got.out, "\nrollout is fine") {
+				t.Errorf("%s, %d columns: a text of an object became a line: %q", command, columns, got.out)
+			}
+		}
+	}
+	if got := w.run("status", "rollout"); !strings.Contains(got.out, "bad[2J") {
+		t.Errorf("the text is missing in %q", got.out)
+	}
+}
+
+func TestErrorsArePrintedVisibly(t *testing.T) {
+	w := newWorld(t)
+	w.connectErr = errors.New("denied \x1b[2J\u202e by \u009bme")
+	if got := w.run("status"); got.code == 0 || strings.ContainsAny(got.errOut, "\x1b\u202e\u009b") || !strings.Contains(got.errOut, "denied [2J by me") {
+		t.Errorf("code %d, %q", got.code, got.errOut)
+	}
+}
+
 func TestStatusOfSeveralRolloutsHasTheWorstCode(t *testing.T) {
 	var all []client.Object
 	for name, r := range rollouts() {

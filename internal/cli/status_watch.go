@@ -125,7 +125,7 @@ func (f *follower) warn(what string, err error) {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	if text != f.warned {
 		f.warned = text
-		fmt.Fprintf(f.ErrOut, "warning: %s; %s\n", text, what)
+		fmt.Fprintf(f.ErrOut, "warning: %s; %s\n", progress.Visible(text), what)
 	}
 }
 
@@ -251,7 +251,7 @@ func (f *follower) draw() error {
 			continue
 		}
 		f.printed[key] = line
-		if _, err := fmt.Fprintln(f.Out, f.Now().Format(time.TimeOnly), line); err != nil {
+		if _, err := fmt.Fprintln(f.Out, f.Now().Format(time.TimeOnly), progress.Visible(line)); err != nil {
 			return err
 		}
 	}
@@ -265,7 +265,7 @@ func (f *follower) redraw() error {
 		return nil
 	}
 	_, rows, _ := f.TerminalSize()
-	lines := strings.SplitAfter(f.text(f.shown, rows), "\n")
+	lines := strings.SplitAfter(progress.Visible(f.text(f.shown, rows)), "\n")
 	if rows > 1 && len(lines) > rows {
 		lines = append(lines[:rows-2], "...\n")
 	}

@@ -222,7 +222,7 @@ func (v *visit) refuse(resource *resource, err error) answer {
 // value.
 func (v *visit) about(resource *resource, refusal refusal) logr.Logger {
 	return v.log.WithValues("resource", resource.name, "method", v.Method, "status", refusal.status,
-		"tenant", v.PathValue("tenant"), "controllerID", v.PathValue("controllerId"), "address", v.origin.address)
+		"tenant", text.LimitBytes(v.PathValue("tenant"), maxReason), "controllerID", text.LimitBytes(v.PathValue("controllerId"), maxReason), "address", v.origin.address)
 }
 
 // answer returns the response, in CBOR to a device that accepts only that, and otherwise in JSON.

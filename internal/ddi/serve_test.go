@@ -113,7 +113,10 @@ func TestLog(t *testing.T) {
 		"a refusal, closely": {1, fmt.Errorf("target dev1: %w", deviceapi.ErrNotFound), poll(),
 			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=404 "tenant"="acme" "controllerID"="dev1" "address"="192.0.2.7" "reason"="target dev1: not found"`},
 		"an id that looks like a log": {1, nil, ask("GET " + strings.ReplaceAll(strings.ReplaceAll(forged, `"`, "%22"), " ", "%0A")),
-			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=400 "tenant"="acme" "controllerID"="dev1\u200b\"msg\"=\"all\nis\nwell\"" "address"="192.0.2.7" "reason"="bad request: the controllerId in the path contains white space or a control character; remove it"`},
+			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=400 "tenant"="acme" "controllerID"="dev1\u200b\"msg\"=\"all\nis\nwell\"" "address"="192.0.2.7" "reason"="bad request: the controllerId in the path contains white space or an invisible character; remove it"`},
+		"a long id": {1, nil, ask("GET /acme/controller/v1/" + strings.Repeat("x", 5000)),
+			`"logger"="device-api" "level"=1 "msg"="Refused a device" "resource"="base" "method"="GET" "status"=400 "tenant"="acme" "controllerID"="` + strings.Repeat("x", 397) +
+				`…" "address"="192.0.2.7" "reason"="bad request: the controllerId in the path has more than 256 characters"`},
 		"a device that has disconnected": {0, context.Canceled, gone(poll()), ""},
 	}
 	for name, tc := range tests {

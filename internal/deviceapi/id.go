@@ -30,7 +30,7 @@ func CheckID(field, id string) error {
 	case utf8.RuneCountInString(id) > maxID:
 		return BadRequest{Reason: field + " has more than 256 characters"}
 	case strings.ContainsFunc(id, isUnprintable):
-		return BadRequest{Reason: field + " contains white space or a control character; remove it"}
+		return BadRequest{Reason: field + " contains white space or an invisible character; remove it"}
 	}
 	return nil
 }
@@ -49,11 +49,11 @@ func isPlainID(id string) bool {
 	return true
 }
 
-// isUnprintable reports whether a character is white space, a control character, or one that only
-// changes the appearance of others.
+// isUnprintable reports whether a character is white space, a control character, or another one
+// that has no visible form, so that two IDs that look the same are the same.
 func isUnprintable(r rune) bool {
 	if r < utf8.RuneSelf { // as below, without a search in tables
 		return r <= ' ' || r == 0x7f
 	}
-	return unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf)
+	return unicode.IsSpace(r) || unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }

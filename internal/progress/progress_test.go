@@ -158,6 +158,19 @@ func withoutColor(text string) string {
 	return out.String()
 }
 
+func TestVisibleKeepsColorsOnly(t *testing.T) {
+	for text, want := range map[string]string{
+		"\x1b[1mbold\x1b[0m, \x1b[31mred\x1b[0m": "\x1b[1mbold\x1b[0m, \x1b[31mred\x1b[0m",
+		"\x1b[2A\x1b[8mhidden\x1b]0;title\x07":   "[2A[8mhidden]0;title",
+		"a\u202eb\u009b1mc\n\td":                 "ab1mc\n\td",
+		"":                                       "",
+	} {
+		if got := Visible(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestLine(t *testing.T) {
 	paused := midway()
 	paused.Status.State = v1alpha1.RolloutPaused

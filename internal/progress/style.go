@@ -4,7 +4,10 @@
 package progress
 
 import (
+	"slices"
 	"strings"
+
+	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
 // Style describes what a terminal can show.
@@ -66,7 +69,29 @@ const (
 	green  hue = "32"
 	yellow hue = "33"
 	cyan   hue = "36"
+	reset  hue = "0"
 )
+
+// Visible returns a text for a terminal without invisible characters, which objects may have in
+// names and reasons. The escape sequences of this package's colors stay.
+func Visible(s string) string {
+	parts := strings.Split(s, "\x1b[")
+	for i, part := range parts {
+		code, _, _ := strings.Cut(part, "m")
+		parts[i] = text.Visible(part)
+		switch {
+		case i == 0:
+		case slices.Contains(hues, hue(code)):
+			parts[i] = "\x1b[" + parts[i]
+		default:
+			parts[i] = "[" + parts[i]
+		}
+	}
+	return strings.Join(parts, "")
+}
+
+// hues are the codes that renderLine writes; reset ends a color.
+var hues = []hue{bold, dim, red, green, yellow, cyan, reset}
 
 // span is a part of a line in one color.
 type span struct {
@@ -101,7 +126,7 @@ func (s Style) render(lines []line) string {
 func (s Style) renderLine(out *strings.Builder, l line) {
 	room := s.width()
 	for _, piece := range l {
-		text := []rune(piece.text)
+		text := []rune(oneLine.Replace(piece.text))
 		text = text[:min(len(text), room)]
 		room -= len(text)
 		if len(text) == 0 {
@@ -111,9 +136,12 @@ func (s Style) renderLine(out *strings.Builder, l line) {
 			out.WriteString(string(text))
 			continue
 		}
-		out.WriteString("\x1b[" + string(piece.hue) + "m" + string(text) + "\x1b[0m")
+		out.WriteString("\x1b[" + string(piece.hue) + "m" + string(text) + "\x1b[" + string(reset) + "m")
 	}
 }
+
+// oneLine keeps a text with line ends from looking like further lines.
+var oneLine = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ")
 
 // flow returns lines with the items one after another, gap columns apart. A line that would be too
 // wide is broken before an item.

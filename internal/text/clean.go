@@ -15,7 +15,7 @@ import (
 
 // Clean returns a text of a device as one line that can be stored and shown. It removes control
 // characters (ESC among them), characters that change the direction of text, and other invisible
-// format characters; it replaces invalid UTF-8 by U+FFFD; it turns each run of white space into one
+// characters; it replaces invalid UTF-8 by U+FFFD; it turns each run of white space into one
 // blank and removes it at both ends. A text of more than limit characters is cut after limit-1 and
 // ends in an ellipsis. With a limit of 0 the text is not cut.
 //
@@ -94,13 +94,37 @@ func cut(s string, limit int) string {
 	return s
 }
 
+// Visible returns a text of several lines without invisible characters, apart from line feeds and
+// tabs. Invalid UTF-8 is replaced by U+FFFD. It is for text from anywhere that is about to be
+// printed, and does not shorten it.
+func Visible(s string) string {
+	if !strings.ContainsFunc(s, isHidden) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if r != utf8.RuneError && isHidden(r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// isHidden reports whether Visible changes a character. That of invalid UTF-8 is U+FFFD.
+func isHidden(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r < ' ' && r != '\n' && r != '\t' || r == 0x7f
+	}
+	return r == utf8.RuneError || IsInvisible(r)
+}
+
 // IsInvisible reports whether a character has no visible form and could control a terminal, change
-// the direction of a text, or make two texts that look the same differ. The two joiners are kept,
-// because some scripts and emoji need them.
+// the direction of a text, or make two texts that look the same differ. The two joiners and the two
+// variation selectors for emoji are kept, because some scripts and emoji need them.
 func IsInvisible(r rune) bool {
-	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
-	if r == zeroWidthNonJoiner || r == zeroWidthJoiner {
+	const zeroWidthNonJoiner, zeroWidthJoiner, textStyle, emojiStyle = '\u200c', '\u200d', '\ufe0e', '\ufe0f'
+	switch r {
+	case zeroWidthNonJoiner, zeroWidthJoiner, textStyle, emojiStyle:
 		return false
 	}
-	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Bidi_Control, r)
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Bidi_Control, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }

@@ -23,6 +23,10 @@ func TestClean(t *testing.T) {
 		"NUL and DEL":                                  {"a\x00b\x7fc", 64, "abc"},
 		"characters that change the direction":         {"a\u202eb\u2066c\u2069d\u200fe\u061cf", 64, "abcdef"},
 		"invisible characters":                         {"a\u200bb\ufeffc\u00add\u2060e\U000e0041f", 64, "abcdef"},
+		"fillers and joiners that look like nothing":   {"a\u115fb\u1160c\u3164d\uffa0e\u034ff\u17b4g\u2065h\U000e0fffi", 64, "abcdefghi"},
+		"selectors of variants":                        {"a\ufe00b\u180bc\U000e0100d", 64, "abcd"},
+		"the style of an emoji stays":                  {"\u2764\ufe0f", 64, "\u2764\ufe0f"},
+		"marks of ruby text":                           {"a\ufff9b\ufffac\ufffb", 64, "abc"},
 		"invalid UTF-8 is marked":                      {"a\xff\xfeb\xc3", 64, "a\uFFFDb\uFFFD"},
 		"a surrogate as three bytes is invalid":        {"a\xed\xa0\x80b", 64, "a\uFFFDb"},
 		"white space is one blank":                     {" \t a \r\n\n b\u00a0\u2028c\v\f ", 64, "a b c"},
@@ -37,6 +41,24 @@ func TestClean(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			if got := Clean(tc.text, tc.limit); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestVisible(t *testing.T) {
+	for name, tc := range map[string]struct{ text, want string }{
+		"lines and tabs stay":                  {"a\tb\nc\n", "a\tb\nc\n"},
+		"other scripts and emoji stay":         {"Обновление 更新 👩\u200d🔧", "Обновление 更新 👩\u200d🔧"},
+		"blanks stay":                          {"  a\u00a0 b ", "  a\u00a0 b "},
+		"ESC, 8 bit controls and DEL":          {"\x1b[2Ja\u009b31mb\x7f\r\b", "[2Ja31mb"},
+		"direction and invisible characters":   {"a\u202eb\u200bc\u3164d", "abcd"},
+		"invalid UTF-8 is marked":              {"a\xffb", "a\uFFFDb"},
+		"the character for invalid text stays": {"a\uFFFDb", "a\uFFFDb"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Visible(tc.text); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})

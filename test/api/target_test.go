@@ -13,7 +13,7 @@ import (
 func TestTarget(t *testing.T) {
 	const immutable = "spec.controllerID: controllerID is immutable: delete the Target and create another"
 	const plain = "spec.controllerID: controllerID must have no blanks and no slashes"
-	const unprintable = "spec.controllerID: controllerID must have no control characters, and must not be . or .."
+	const unprintable = "spec.controllerID: controllerID must have no control characters or other invisible ones, and must not be . or .."
 	assignment := func(update string) string {
 		return fmt.Sprintf("{assignment: %s}", update)
 	}
@@ -26,6 +26,8 @@ func TestTarget(t *testing.T) {
 		"an id with a slash":                          {given: `{controllerID: "ABC/123"}`, refused: plain},
 		"an id with a control character":              {given: `{controllerID: "ABC\u0007"}`, refused: unprintable},
 		"an id with a direction character":            {given: `{controllerID: "ABC\u202e123"}`, refused: unprintable},
+		"an id with a filler that is not seen":        {given: `{controllerID: "ABC\u3164"}`, refused: unprintable},
+		"an id with a selector of variants":           {given: `{controllerID: "ABC\ufe0f"}`, refused: unprintable},
 		"an id with a no-break space":                 {given: `{controllerID: "ABC\u00a0123"}`, refused: plain},
 		"an id of two dots":                           {given: `{controllerID: ".."}`, refused: unprintable},
 		"an id in another script":                     {given: `{controllerID: "型番-1"}`},
