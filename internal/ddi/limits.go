@@ -22,7 +22,7 @@ type limits struct {
 	notes *rate.Limiter
 
 	// large has room for maxLarge bodies.
-	large chan struct{}
+	large *deviceapi.Room
 
 	// underWay counts the present requests of each device, and readsLarge contains the devices of
 	// which a large body is being read.
@@ -47,7 +47,7 @@ func newLimits(rates deviceapi.Rates) *limits {
 	l := &limits{
 		Limits:     deviceapi.NewLimits(rates),
 		notes:      rate.NewLimiter(100, 1000),
-		large:      make(chan struct{}, maxLarge),
+		large:      deviceapi.NewRoom(maxLarge),
 		underWay:   map[deviceapi.Device]int{},
 		readsLarge: map[deviceapi.Device]bool{},
 	}

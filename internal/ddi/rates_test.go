@@ -91,6 +91,28 @@ func TestRatePerGatewayToken(t *testing.T) {
 	}
 }
 
+// All devices of one namespace share a rate, whatever their credentials, and what is refused leaves
+// the rate of all to other namespaces. Results have the same rate once more.
+func TestRatePerNamespace(t *testing.T) {
+	s := deviceAPI(t, &openBackend{Backend: backend()}, func(o *ddi.Options) {
+		o.Rates.Namespace, o.Rates.Global = thrice(), deviceapi.Rate{PerSecond: 1e-6, Burst: 5}
+	})
+	of := func(device, credentials string) *http.Request {
+		return ask("GET /"+device, "Authorization: "+credentials)
+	}
+	got := codes(s,
+		of("acme/controller/v1/dev1", "GatewayToken one"), of("acme/controller/v1/dev2", "GatewayToken two"), of("acme/controller/v1/dev3", "TargetToken three"),
+		of("acme/controller/v1/dev1", "GatewayToken one"), of("acme/controller/v1/dev4", "GatewayToken four"), of("acme/controller/v1/dev5", "TargetToken five"),
+		of("other/controller/v1/dev1", "TargetToken one"), of("other/controller/v1/dev1", "TargetToken one"), of("other/controller/v1/dev1", "TargetToken one"),
+		report("deploymentBase", success), report("deploymentBase", success), report("deploymentBase", proceeding), report("deploymentBase", success), report("deploymentBase", success))
+	if diff := cmp.Diff([]int{200, 200, 200, 429, 429, 429, 200, 200, 429, 200, 200, 429, 200, 429}, got); diff != "" {
+		t.Errorf("codes of polls and results (-want +got):\n%s", diff)
+	}
+	if w := answered(s, of("acme/controller/v1/dev6", "GatewayToken one")); w.Header().Get("Retry-After") != "10" || !strings.Contains(w.Body.String(), "tenant") {
+		t.Errorf("the response is %q with Retry-After %q", w.Body, w.Header().Get("Retry-After"))
+	}
+}
+
 // Beyond the rate of a device, its confirmations and denials are still accepted.
 func TestConfirmationsBeyondTheRate(t *testing.T) {
 	word := func(text string) *http.Request {

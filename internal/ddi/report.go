@@ -109,16 +109,16 @@ func (l *limits) takeLarge(device deviceapi.Device, gone <-chan struct{}) (relea
 		defer l.entering.Unlock()
 		delete(l.readsLarge, device)
 	}
-	select {
-	case l.large <- struct{}{}:
-		return func() { <-l.large; leave() }, nil
-	case <-gone:
-		err = clientGone
-	case <-time.After(largeWait):
-		err = deviceapi.ErrGlobalRate
+	if done := l.large.Enter(device.Namespace, gone, time.After(largeWait)); done != nil {
+		return func() { done(); leave() }, nil
 	}
 	leave()
-	return nil, err
+	select {
+	case <-gone:
+		return nil, clientGone
+	default:
+		return nil, deviceapi.ErrGlobalRate
+	}
 }
 
 // intermediates are executions of reports that may be lost without losing a result.

@@ -74,6 +74,8 @@ var (
 	ErrDeviceRate = TooMany{Reason: "this device sends requests too often; keep to its poll interval", RetryAfter: time.Second}
 	// ErrGatewayRate: all devices with one gateway token together exceed its rate.
 	ErrGatewayRate = TooMany{Reason: "the devices with this gateway token together send requests too often; use longer poll intervals, or more than one token", RetryAfter: 10 * time.Second}
+	// ErrNamespaceRate: all devices of one namespace together exceed its rate.
+	ErrNamespaceRate = TooMany{Reason: "the devices of this tenant together send requests too often; use longer poll intervals, or more replicas of the device API", RetryAfter: 10 * time.Second}
 	// ErrGlobalRate: all devices together exceed the rate of this process.
 	ErrGlobalRate = TooMany{Reason: "the device API is busy; try again later", RetryAfter: 10 * time.Second}
 )

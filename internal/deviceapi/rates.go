@@ -40,6 +40,10 @@ type Rates struct {
 	// Gateway limits the requests of all devices with one gateway token in one namespace. The other
 	// credentials belong to one device. Default: 5000 a second, 10 000 at once, half of Global.
 	Gateway Rate
+	// Namespace limits the requests of all devices of one namespace, so that none takes all of
+	// Global. Default: 7500 a second, 15 000 at once, three quarters of Global; no limit if Global
+	// has none.
+	Namespace Rate
 	// Global limits all authorized requests of this process. The same rate applies once more to
 	// results beyond it. Default: 10 000 a second, 20 000 at once.
 	Global Rate
@@ -51,8 +55,12 @@ type Rates struct {
 
 // withDefaults returns the rates with the defaults for those that are zero.
 func (r Rates) withDefaults() Rates {
+	if r.Global.PerSecond < 0 {
+		r.Namespace = r.Namespace.Or(r.Global)
+	}
 	return Rates{
-		Device: r.Device.Or(Rate{PerSecond: 5, Burst: 30}), Gateway: r.Gateway.Or(Rate{PerSecond: 5000, Burst: 10_000}), Global: r.Global.Or(Rate{PerSecond: 10_000, Burst: 20_000}),
+		Device: r.Device.Or(Rate{PerSecond: 5, Burst: 30}), Gateway: r.Gateway.Or(Rate{PerSecond: 5000, Burst: 10_000}),
+		Namespace: r.Namespace.Or(Rate{PerSecond: 7500, Burst: 15_000}), Global: r.Global.Or(Rate{PerSecond: 10_000, Burst: 20_000}),
 		Guess: r.Guess.Or(Rate{PerSecond: 1, Burst: 10}), Address: r.Address.Or(Rate{PerSecond: 10, Burst: 100}),
 		Refusal: r.Refusal.Or(Rate{PerSecond: 100, Burst: 1000}),
 	}
@@ -65,11 +73,12 @@ type Limits struct {
 	// Rates are the rates in effect.
 	Rates Rates
 
-	// results, gatewayResults and allResults limit the results beyond the rates, of one device, of
-	// one gateway and of all.
-	devices, results         *Buckets[Device]
-	gateways, gatewayResults *Buckets[gateway]
-	all, allResults          *rate.Limiter
+	// results, gatewayResults, namespaceResults and allResults limit the results beyond the rates,
+	// of one device, of one gateway, of one namespace and of all.
+	devices, results             *Buckets[Device]
+	gateways, gatewayResults     *Buckets[gateway]
+	namespaces, namespaceResults *Buckets[string]
+	all, allResults              *rate.Limiter
 
 	// guesses, addresses and refusals count wrong credentials: of one address for one device, of
 	// one address, and all.
@@ -92,28 +101,33 @@ type guess struct {
 func NewLimits(rates Rates) *Limits {
 	rates = rates.withDefaults()
 	return &Limits{
-		Rates:          rates,
-		devices:        NewBuckets[Device](rates.Device),
-		results:        NewBuckets[Device](rates.Device),
-		gateways:       NewBuckets[gateway](rates.Gateway),
-		gatewayResults: NewBuckets[gateway](rates.Gateway),
-		all:            rates.Global.limiter(),
-		allResults:     rates.Global.limiter(),
-		guesses:        NewBuckets[guess](rates.Guess),
-		addresses:      NewBuckets[netip.Prefix](rates.Address),
-		refusals:       rates.Refusal.limiter(),
+		Rates:            rates,
+		devices:          NewBuckets[Device](rates.Device),
+		results:          NewBuckets[Device](rates.Device),
+		gateways:         NewBuckets[gateway](rates.Gateway),
+		gatewayResults:   NewBuckets[gateway](rates.Gateway),
+		namespaces:       NewBuckets[string](rates.Namespace),
+		namespaceResults: NewBuckets[string](rates.Namespace),
+		all:              rates.Global.limiter(),
+		allResults:       rates.Global.limiter(),
+		guesses:          NewBuckets[guess](rates.Guess),
+		addresses:        NewBuckets[netip.Prefix](rates.Address),
+		refusals:         rates.Refusal.limiter(),
 	}
 }
 
 // Admit counts a request of an authorized device, whose gatewayToken is "" if it has none. It
 // returns ErrDeviceRate if the device exceeds its rate, ErrGatewayRate if all devices with the
-// token together exceed theirs, and ErrGlobalRate if all devices do.
+// token together exceed theirs, ErrNamespaceRate if all of the namespace do, and ErrGlobalRate if
+// all devices do. What is refused does not count for the rates that follow.
 func (l *Limits) Admit(device Device, gatewayToken string, now time.Time) error {
 	switch {
 	case !l.devices.Take(device, now):
 		return ErrDeviceRate
 	case gatewayToken != "" && !l.gateways.Take(gateway{device.Namespace, gatewayToken}, now):
 		return ErrGatewayRate
+	case !l.namespaces.Take(device.Namespace, now):
+		return ErrNamespaceRate
 	case !l.all.AllowN(now, 1):
 		return ErrGlobalRate
 	}
@@ -124,6 +138,7 @@ func (l *Limits) Admit(device Device, gatewayToken string, now time.Time) error 
 func (l *Limits) AdmitResult(device Device, gatewayToken string, now time.Time) bool {
 	return l.results.Take(device, now) &&
 		(gatewayToken == "" || l.gatewayResults.Take(gateway{device.Namespace, gatewayToken}, now)) &&
+		l.namespaceResults.Take(device.Namespace, now) &&
 		l.allResults.AllowN(now, 1)
 }
 

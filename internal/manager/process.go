@@ -186,6 +186,9 @@ func newProcess(config *rest.Config, o Options) (*process, error) {
 	if o.Backend.Reports == nil {
 		o.Backend.Reports = kube.NewReportBuffer()
 	}
+	if o.Backend.Registrations == nil {
+		o.Backend.Registrations = kube.NewRegistrationLimits()
+	}
 	if o.DeviceAPI && o.PollIntervalsFile != "" {
 		o.Backend.PollIntervals = kube.NewPollIntervals(o.PollIntervalsFile, ctrl.Log.WithName("device-api"))
 	}

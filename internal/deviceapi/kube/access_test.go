@@ -439,7 +439,7 @@ func TestRegistrationHasBounds(t *testing.T) {
 	})
 	t.Run("rate", func(t *testing.T) {
 		g := newGuard(t, registers, func(a *v1alpha1.DeviceAccess) { a.Spec.Registration.MaxTargets = 1000 })
-		g.registrations.rate.SetBurst(2)
+		g.registrations.limits.rate.SetBurst(2)
 		for i := range 2 {
 			if err := g.ask(fmt.Sprintf("new-%d", i), g.gateway); err != nil {
 				t.Fatal(err)

@@ -74,6 +74,9 @@ type Options struct {
 	// Reports limits the memory of buffered reports and inventories, over all backends with the
 	// same ReportBuffer. If it is nil, the backend has its own.
 	Reports *ReportBuffer
+	// Registrations limits the Targets that are created for new devices, over all backends with the
+	// same RegistrationLimits. If it is nil, the backend has its own.
+	Registrations *RegistrationLimits
 }
 
 // Backend answers requests of the device API from the caches and writes through targetstatus.Store.
@@ -118,7 +121,7 @@ func New(store *targetstatus.Store, live client.Reader, recorder events.EventRec
 	b.presence.features = b.Features
 	store.Presence = b.presenceOf
 	b.accesses = newAccesses(b.now)
-	b.registrations = newRegistrations(b.index, b.accesses, live, b.now)
+	b.registrations = newRegistrations(b.index, b.accesses, live, b.now, options.Registrations)
 	b.index.Watch(b.attribute.forget)
 	b.index.Watch(b.accesses.count)
 	b.index.Watch(b.noteOnlineChanged)

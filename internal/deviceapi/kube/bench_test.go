@@ -128,7 +128,7 @@ func benchmarkPolls(b *testing.B, d *deviceAPI, authorization, link string, encr
 	// Each device has its rates, large enough for a benchmark.
 	many := deviceapi.Rate{PerSecond: 1e6, Burst: 1e6}
 	server, err := ddi.NewServer(func(string) (deviceapi.Backend, error) { return d, nil },
-		ddi.Options{TLS: config, Rates: deviceapi.Rates{Device: many, Gateway: many, Global: many}})
+		ddi.Options{TLS: config, Rates: deviceapi.Rates{Device: many, Gateway: many, Namespace: many, Global: many}})
 	if err != nil {
 		b.Fatal(err)
 	}

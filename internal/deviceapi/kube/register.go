@@ -39,6 +39,48 @@ const (
 	maxFailure = 1024
 )
 
+// RegistrationLimits limit the Targets that all backends that share them create. One namespace gets
+// at most three quarters, so that devices that register in one do not stop those of others.
+type RegistrationLimits struct {
+	rate       *rate.Limiter
+	namespaces *deviceapi.Buckets[string]
+
+	mu sync.Mutex
+	// underWay counts the Targets that are being created, by namespace.
+	underWay map[string]int
+	all      int
+}
+
+// NewRegistrationLimits returns the limits of a process.
+func NewRegistrationLimits() *RegistrationLimits {
+	return &RegistrationLimits{
+		rate:       rate.NewLimiter(registrationRate, registrationBurst),
+		namespaces: deviceapi.NewBuckets[string](deviceapi.Rate{PerSecond: registrationRate * 3 / 4, Burst: registrationBurst * 3 / 4}),
+		underWay:   map[string]int{},
+	}
+}
+
+// start reports whether another Target may be created now. end must be called after its creation.
+func (l *RegistrationLimits) start(namespace string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all >= maxRegistrations || l.underWay[namespace] >= maxRegistrations*3/4 || !l.namespaces.Take(namespace, now) || !l.rate.AllowN(now, 1) {
+		return false
+	}
+	l.all++
+	l.underWay[namespace]++
+	return true
+}
+
+func (l *RegistrationLimits) end(namespace string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all--
+	if l.underWay[namespace]--; l.underWay[namespace] == 0 {
+		delete(l.underWay, namespace)
+	}
+}
+
 // registrations creates Targets for new devices.
 type registrations struct {
 	index    *fleet.Index
@@ -46,7 +88,7 @@ type registrations struct {
 	writer   client.Client // nil: no DeviceAccess is followed
 	reader   client.Reader
 	now      func() time.Time
-	rate     *rate.Limiter
+	limits   *RegistrationLimits
 
 	mu sync.Mutex
 	// underWay are the devices whose Target is being created, by each DeviceAccess.
@@ -67,9 +109,12 @@ type failure struct {
 	at      time.Time
 }
 
-func newRegistrations(index *fleet.Index, a *accesses, reader client.Reader, now func() time.Time) *registrations {
+func newRegistrations(index *fleet.Index, a *accesses, reader client.Reader, now func() time.Time, limits *RegistrationLimits) *registrations {
+	if limits == nil {
+		limits = NewRegistrationLimits()
+	}
 	return &registrations{
-		index: index, accesses: a, reader: reader, now: now, rate: rate.NewLimiter(registrationRate, registrationBurst),
+		index: index, accesses: a, reader: reader, now: now, limits: limits,
 		underWay: map[deviceapi.Device]*registering{}, byAccess: map[types.NamespacedName]int{}, failures: map[types.NamespacedName]failure{},
 	}
 }
@@ -109,7 +154,7 @@ func (r *registrations) start(d deviceapi.Device, by types.NamespacedName, most 
 	switch {
 	case r.accesses.registeredBy(by)+r.byAccess[by] >= most:
 		return nil, false, access.MaxTargetsReached, nil
-	case len(r.underWay) >= maxRegistrations || !r.rate.AllowN(r.now(), 1):
+	case !r.limits.start(d.Namespace, r.now()):
 		return nil, false, "", deviceapi.Unavailable{RetryAfter: registrationRetry, Cause: errors.New("too many devices are being registered")}
 	}
 	made := &registering{done: make(chan struct{})}
@@ -122,6 +167,7 @@ func (r *registrations) end(d deviceapi.Device, by types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.underWay, d)
+	r.limits.end(d.Namespace)
 	if r.byAccess[by]--; r.byAccess[by] == 0 {
 		delete(r.byAccess, by)
 	}

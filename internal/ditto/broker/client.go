@@ -152,13 +152,11 @@ func (c *client) step() error {
 }
 
 func (c *client) stepNow() error {
-	pk, err := c.read(maxPacket)
+	pk, leave, err := c.read(maxPacket)
 	if err != nil {
 		return err
 	}
-	if pk.FixedHeader.Remaining > smallPacket {
-		defer func() { <-c.broker.large }()
-	}
+	defer leave()
 	if err := c.decode(pk); err != nil {
 		return err
 	}
@@ -172,39 +170,38 @@ func (c *client) stepNow() error {
 }
 
 // read reads one packet of limited size, without decoding its body, which is the payload. If it is
-// larger than smallPacket, it has a place in large.
-func (c *client) read(limit int) (*packets.Packet, error) {
+// larger than smallPacket, it has a place in large until leave is called.
+func (c *client) read(limit int) (_ *packets.Packet, leave func(), err error) {
 	pk := &packets.Packet{ProtocolVersion: c.version}
 	first, err := c.reader.ReadByte()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if c.keepAlive > 0 {
 		_ = c.raw.SetReadDeadline(time.Now().Add(c.broker.packetTimeout))
 	}
 	if err := pk.FixedHeader.Decode(first); err != nil {
-		return nil, malformed(err)
+		return nil, nil, malformed(err)
 	}
+	leave = func() {}
 	size, _, err := packets.DecodeLength(c.reader)
 	switch {
 	case err != nil:
-		return nil, malformed(err)
+		return nil, nil, malformed(err)
 	case size > limit:
-		return nil, refusal{stoppedLimit, packets.ErrPacketTooLarge}
+		return nil, nil, refusal{stoppedLimit, packets.ErrPacketTooLarge}
 	case size > smallPacket:
-		if err := c.enterLarge(); err != nil {
-			return nil, err
+		if leave, err = c.enterLarge(); err != nil {
+			return nil, nil, err
 		}
 	}
 	pk.FixedHeader.Remaining = size
 	pk.Payload = make([]byte, size)
 	if _, err := io.ReadFull(c.reader, pk.Payload); err != nil {
-		if size > smallPacket {
-			<-c.broker.large
-		}
-		return nil, err
+		leave()
+		return nil, nil, err
 	}
-	return pk, nil
+	return pk, leave, nil
 }
 
 // malformed returns the refusal of a packet that cannot be decoded.
@@ -215,16 +212,15 @@ func malformed(err error) error {
 }
 
 // enterLarge waits for room for a large packet.
-func (c *client) enterLarge() error {
-	timeout := time.NewTimer(c.broker.packetTimeout)
-	defer timeout.Stop()
-	select {
-	case c.broker.large <- struct{}{}:
-		return nil
-	case <-c.stopped:
-		return net.ErrClosed
-	case <-timeout.C:
-		return refusal{stoppedLimit, packets.ErrServerBusy}
+func (c *client) enterLarge() (leave func(), err error) {
+	leave = c.broker.large.Enter(c.device.Namespace, c.stopped, time.After(c.broker.packetTimeout))
+	switch {
+	case leave != nil:
+		return leave, nil
+	case c.isStopped():
+		return nil, net.ErrClosed
+	default:
+		return nil, refusal{stoppedLimit, packets.ErrServerBusy}
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 
 // connect reads the first packet and authorizes the client.
 func (c *client) connect() error {
-	pk, err := c.read(maxConnect)
+	pk, _, err := c.read(maxConnect) // smaller than smallPacket
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ type Embedded struct {
 	connects *deviceapi.Buckets[deviceapi.Device]
 	arrivals *deviceapi.Buckets[netip.Prefix]
 	// large has room for maxLarge packets.
-	large                         chan struct{}
+	large                         *deviceapi.Room
 	connectTimeout, packetTimeout time.Duration
 
 	handler ditto.Handler
@@ -141,7 +141,7 @@ func NewEmbedded(listener net.Listener, options EmbeddedOptions) (*Embedded, err
 		limits:   deviceapi.NewLimits(options.Rates),
 		connects: deviceapi.NewBuckets[deviceapi.Device](options.DeviceConnects.Or(defaultDeviceConnects)),
 		arrivals: deviceapi.NewBuckets[netip.Prefix](options.AddressConnects.Or(defaultAddressConnects)),
-		large:    make(chan struct{}, maxLarge),
+		large:    deviceapi.NewRoom(maxLarge),
 
 		connectTimeout: connectTimeout, packetTimeout: packetTimeout,
 		open:    map[*client]bool{},

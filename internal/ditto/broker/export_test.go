@@ -17,5 +17,5 @@ var Matches = matches
 func (e *Embedded) Left() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.open) + len(e.devices) + len(e.large)
+	return len(e.open) + len(e.devices) + e.large.Taken()
 }

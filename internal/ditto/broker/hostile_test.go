@@ -520,7 +520,8 @@ func TestSlowPackets(t *testing.T) {
 	}
 }
 
-// Few large packets are read in parallel. Others wait, and small ones do not.
+// Few large packets are read in parallel, and a part of them for one namespace. Others wait, and
+// small ones do not.
 func TestLargePacketsWaitForEachOther(t *testing.T) {
 	e := embeddedFor(t, fast())
 	var started, most int
@@ -539,15 +540,18 @@ func TestLargePacketsWaitForEachOther(t *testing.T) {
 		return nil
 	}
 	const n = 40
-	done := make(chan error, n)
-	for i := range n {
-		client := e.mustDial(t, fmt.Sprintf("dev-%d@fleet", i), nil)
-		go func() { done <- client.Publish(t.Context(), mqtt.Message{Topic: "e", Payload: make([]byte, 200<<10)}) }()
+	done := make(chan error, 2*n)
+	for i, all := range []int{24, 32} { // in all, after the devices of each namespace
+		namespace := []string{"fleet", "other"}[i]
+		for i := range n {
+			client := e.mustDial(t, fmt.Sprintf("dev-%d@%s", i, namespace), nil)
+			go func() { done <- client.Publish(t.Context(), mqtt.Message{Topic: "e", Payload: make([]byte, 200<<10)}) }()
+		}
+		e.awaitThat(t, fmt.Sprint(all, " large packets"), func() bool { return len(e.messages) == all })
 	}
-	e.awaitThat(t, "32 large packets", func() bool { return len(e.messages) == 32 })
 	e.serves(t)
 	close(release)
-	for range n {
+	for range 2 * n {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
