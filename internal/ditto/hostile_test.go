@@ -155,6 +155,16 @@ func TestSubscriptionsOfADevice(t *testing.T) {
 				t.Errorf("%s of a gateway is allowed: %t", filter, !want)
 			}
 		}
+		likeThing := deviceapi.Device{Namespace: "fleet", ControllerID: "fleet:dev-1"} // as the id of the thing of another device
+		w.backend.SetToken(likeThing, "token 4")
+		like := w.connect(likeThing)
+		if !like.subscribe("command//fleet:dev-1/req/#") || !like.subscribe("command//fleet:fleet:dev-1/req/#") || like.subscribe("command//dev-1/req/#") {
+			t.Error("the own topics of fleet:dev-1 are refused, or those of dev-1 allowed")
+		}
+		like.publish("e//fleet:dev-1", encoded(wire.ModifyFeature("fleet", "fleet:dev-1", "LIKE", wire.Feature{ModuleType: "like"})))
+		if _, ok := w.backend.Reported(likeThing, "LIKE"); !ok {
+			t.Error("the feature of fleet:dev-1 is not stored")
+		}
 		if n := w.backend.Connections(dev2); n != 0 {
 			t.Errorf("a subscription made %d connections of the device", n)
 		}

@@ -131,10 +131,7 @@ func (s *Server) refuse(ctx context.Context, id ConnectionID, sender deviceapi.D
 // deviceOfMessage returns the device that a message is about: that of its envelope, which must be
 // that of its topic, if the topic names one.
 func deviceOfMessage(sender deviceapi.Device, topic wire.Topic, e wire.Envelope) (deviceapi.Device, error) {
-	named := sender
-	if topic.Device != "" {
-		named.ControllerID = strings.TrimPrefix(topic.Device, sender.Namespace+":")
-	}
+	named := deviceNamed(sender, topic.Device)
 	if topic.Tenant != "" && !strings.EqualFold(topic.Tenant, sender.Namespace) {
 		return named, fmt.Errorf("the topic is of the tenant %s: %w", topic.Tenant, deviceapi.ErrUnauthorized)
 	}

@@ -518,6 +518,55 @@ func TestSeveralFeaturesOnOneDevice(t *testing.T) {
 	})
 }
 
+// A device must not have two features for one type. If it has, one of them gets the modules, always
+// the same one.
+func TestTwoFeaturesForOneType(t *testing.T) {
+	for name, order := range map[string][]string{"in order": {"A", "B"}, "in reverse": {"B", "A"}} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(w *world) {
+				d := w.online()
+				for _, id := range order {
+					d.publish("e", encoded(wire.ModifyFeature("fleet", "dev-1", id, wire.Feature{ModuleType: "app"})))
+				}
+				time.Sleep(time.Minute)
+				w.offer("app")
+				c := d.command(wire.Install)
+				if c.Path != "/features/A/inbox/messages/install" {
+					t.Errorf("the command is for %s", c.Path)
+				}
+				d.property("A", "lastOperation", status1(c.id(), wire.FinishedSuccess, "app"))
+				w.wantState(c.id(), v1alpha1.ActionFinished)
+			})
+		})
+	}
+}
+
+// The metadata of a set without modules may be the whole update.
+func TestUpdateWithoutModules(t *testing.T) {
+	update := func() *deviceapitest.Update {
+		return &deviceapitest.Update{Set: deviceapitest.Set{Name: "settings", Version: "1", Metadata: []deviceapi.Metadata{{Key: "url", Value: "https://x"}}}}
+	}
+	story(t, func(w *world) {
+		d := w.online("app")
+		w.backend.SetUpdate(update())
+		c := d.command(wire.Install)
+		if !strings.Contains(string(c.Value), `"softwareModules":[]`) || c.update.Metadata["url"] != "https://x" {
+			t.Errorf("the command is %s", c.Value)
+		}
+		d.property("APP", "lastOperation", wire.OperationStatus{CorrelationID: fmt.Sprint(c.id()), Status: wire.FinishedSuccess})
+		w.wantState(c.id(), v1alpha1.ActionFinished)
+	})
+	story(t, func(w *world) {
+		d := w.online("app", "os")
+		time.Sleep(time.Minute)
+		w.backend.SetUpdate(update())
+		d.nothing("with two features")
+		if refused := w.calls("Refuse"); len(refused) != 1 || !strings.Contains(refused[0].Args[1].(deviceapi.Refusal).Message, "no single feature") {
+			t.Errorf("the backend got the refusals %v", refused)
+		}
+	})
+}
+
 func TestFeatureThatHasNotAcknowledgedGetsItsPartAgain(t *testing.T) {
 	story(t, func(w *world) {
 		d := w.online("app", "os")

@@ -57,6 +57,15 @@ type subscription struct {
 // thingID returns the id of the thing of a device.
 func thingID(d deviceapi.Device) string { return d.Namespace + ":" + d.ControllerID }
 
+// deviceNamed returns the device that a level of a topic names, in a topic of another one: by its
+// controllerID or the id of its thing. An empty level is the other one.
+func deviceNamed(of deviceapi.Device, level string) deviceapi.Device {
+	if level == "" || level == of.ControllerID {
+		return of
+	}
+	return deviceapi.Device{Namespace: of.Namespace, ControllerID: strings.TrimPrefix(level, of.Namespace+":")}
+}
+
 // filterFor returns the filter with which the connection gets the commands of a device, or nil.
 func (c *connection) filterFor(d deviceapi.Device) *wire.Filter {
 	for i, f := range c.filters {
@@ -174,8 +183,8 @@ func (s *Server) MaySubscribe(ctx context.Context, device deviceapi.Device, id C
 	if tenant != "" && !strings.EqualFold(tenant, device.Namespace) {
 		return false
 	}
-	owner := deviceapi.Device{Namespace: device.Namespace, ControllerID: strings.TrimPrefix(name, device.Namespace+":")}
-	if name == "" || owner == device {
+	owner := deviceNamed(device, name)
+	if owner == device {
 		return true
 	}
 	s.mu.Lock()
