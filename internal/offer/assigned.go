@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
@@ -133,11 +134,24 @@ func (v Verdict) ahead(w World) (reason, message string) {
 	} else if v.Reason.IsZero() && o.Intent != nil && o.Intent.Source.Kind != v1alpha1.SourceTarget {
 		return v1alpha1.ReasonWaitingForDevice, fmt.Sprintf("%s waits: %s first", update.Subject(), o.Reason.Message)
 	}
-	message = fmt.Sprintf("%s has not been fetched: it waits for the next poll of the device", update.Subject())
+	message = fmt.Sprintf("%s has not been fetched: %s", update.Subject(), awaitedContact(w.Target))
 	if update.ConfirmationRequired && !confirmsByItself(w.Target) {
 		message += ", which is then asked to confirm it"
 	}
 	return v1alpha1.ReasonWaitingForDevice, message + inWindow(update.MaintenanceWindow, w.Now)
+}
+
+// awaitedContact returns by which contact the device gets an update that may start now or in its
+// maintenance window: the next poll, or over MQTT the present or the next connection.
+func awaitedContact(t *v1alpha1.Target) string {
+	online := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionOnline)
+	switch {
+	case online != nil && eligibility.IsConnected(online):
+		return "it is sent over the present connection of the device"
+	case online != nil && online.Reason == v1alpha1.ReasonDisconnected:
+		return "it waits for the next connection of the device"
+	}
+	return "it waits for the next poll of the device"
 }
 
 // inWindow returns the part of a message about a maintenance window: its schedule, and from when to

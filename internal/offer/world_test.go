@@ -306,9 +306,13 @@ func spec(edit func(*v1alpha1.Target)) step { return func(s *story) { edit(s.tar
 func holds(on bool) step                    { return spec(func(t *v1alpha1.Target) { t.Spec.Hold = on }) }
 
 // withoutFeatures connects a device that has not reported its features.
-var withoutFeatures = spec(func(t *v1alpha1.Target) {
-	t.Status.Conditions = append(t.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionOnline, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAwaitingFeatures})
-})
+var withoutFeatures = online(metav1.ConditionTrue, v1alpha1.ReasonAwaitingFeatures)
+
+func online(status metav1.ConditionStatus, reason string) step {
+	return spec(func(t *v1alpha1.Target) {
+		t.Status.Conditions = append(t.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionOnline, Status: status, Reason: reason})
+	})
+}
 
 func cancels(upTo int32, c v1alpha1.Cancellation) step {
 	return spec(func(t *v1alpha1.Target) { t.Spec.Cancel = &v1alpha1.CancelRequest{UpTo: upTo, Cancellation: c} })
