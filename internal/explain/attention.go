@@ -183,9 +183,6 @@ func taskOfObject(o client.Object, unreadable *v1alpha1.Unreadable) *Task {
 	if stalled == nil || stalled.Status != metav1.ConditionTrue || !o.GetDeletionTimestamp().IsZero() {
 		return nil
 	}
-	if a, ok := o.(*v1alpha1.AutoAssignment); ok && a.Status.StartedAt != nil && stalled.Reason == v1alpha1.ReasonDistributionSetInvalid {
-		return nil // an invalidation has stopped it, which was the purpose
-	}
 	t.Since, t.Message = stalled.LastTransitionTime.Time, stalled.Message
 	return t
 }

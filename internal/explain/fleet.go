@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -75,11 +76,25 @@ func FleetOf(w FleetWorld) Fleet {
 	f.addRollouts(&w)
 	addTasks(&f, w.Sets, w.Index.AllSets(), func(o *v1alpha1.DistributionSet) *v1alpha1.Unreadable { return o.Unreadable })
 	addTasks(&f, w.Modules, w.Index.AllModules(), func(o *v1alpha1.SoftwareModule) *v1alpha1.Unreadable { return o.Unreadable })
-	addTasks(&f, w.AutoAssignments, w.Index.AllAutoAssignments(), func(o *v1alpha1.AutoAssignment) *v1alpha1.Unreadable { return o.Unreadable })
+	addTasks(&f, w.AutoAssignments, slices.DeleteFunc(w.Index.AllAutoAssignments(), w.wasStopped), func(o *v1alpha1.AutoAssignment) *v1alpha1.Unreadable { return o.Unreadable })
 	slices.SortStableFunc(f.Tasks, func(a, b Task) int { return cmp.Or(cmp.Compare(a.Urgency, b.Urgency), a.Since.Compare(b.Since)) })
 	f.AllTasks = len(f.Tasks)
 	f.Tasks = f.Tasks[:min(len(f.Tasks), w.MaxTasks)]
 	return f
+}
+
+// wasStopped reports whether an invalidation has stopped an auto-assignment, which was its purpose.
+// One that was created afterwards is a mistake that a person should correct.
+func (w *FleetWorld) wasStopped(a *v1alpha1.AutoAssignment) bool {
+	stalled := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionStalled)
+	if a.Unreadable != nil || stalled == nil || stalled.Reason != v1alpha1.ReasonDistributionSetInvalid {
+		return false
+	}
+	set := w.Index.DistributionSet(types.NamespacedName{Namespace: a.Namespace, Name: a.Spec.Update.DistributionSet})
+	if set == nil || set.Status.Invalidation == nil || set.Status.Invalidation.ObservedAt == nil {
+		return a.Status.StartedAt != nil
+	}
+	return !a.CreationTimestamp.After(set.Status.Invalidation.ObservedAt.Time)
 }
 
 // addTargets adds the counts of the targets.

@@ -129,24 +129,58 @@ func TestTasksOfOtherObjects(t *testing.T) {
 		}},
 		"modules": {invalid(asObjects(statesOf[v1alpha1.SoftwareModule](t, "SoftwareModule"))), map[string]string{"a-duplicate": module}},
 		"auto-assignments": {invalid(asObjects(statesOf[v1alpha1.AutoAssignment](t, "AutoAssignment"))), map[string]string{
-			"an-invalidated-set-was-deleted": auto, "the-set-is-missing": auto, "the-set-is-not-ready": auto, "the-set-was-deleted": auto, "wrong-expression": auto, "wrong-window": auto,
+			"an-invalidated-set-was-deleted": auto, "the-set-is-missing": auto, "the-set-is-not-ready": auto, "the-set-was-deleted": auto, "the-set-was-invalidated": auto, "wrong-expression": auto, "wrong-window": auto,
 		}},
 	} {
 		if diff := cmp.Diff(tc.want, tc.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", kind, diff)
 		}
 	}
-	unstarted := statesOf[v1alpha1.AutoAssignment](t, "AutoAssignment")["the-set-was-invalidated"]
-	if task := taskOfObject(unstarted, nil); unstarted.Status.StartedAt == nil || task != nil {
-		t.Errorf("an auto-assignment that an invalidation has stopped: %+v", task)
-	}
-	unstarted.Status.StartedAt = nil
-	if task := taskOfObject(unstarted, nil); task == nil || !strings.Contains(task.Message, "was invalidated") {
-		t.Errorf("an auto-assignment of a set that was invalidated before the start: %+v", task)
-	}
 	broken := taskOfObject(build.Named.SoftwareModule("m"), &v1alpha1.Unreadable{Message: "spec.version is a list"})
 	if broken == nil || !strings.Contains(broken.Message, "spec.version is a list") {
 		t.Errorf("a module that cannot be decoded: %+v", broken)
+	}
+}
+
+// An auto-assignment that an invalidation has stopped did what it should. One that is created
+// afterwards can never run.
+func TestAutoAssignmentsOfAnInvalidSet(t *testing.T) {
+	stopped := func(edit func(*v1alpha1.AutoAssignment)) *v1alpha1.AutoAssignment {
+		a := statesOf[v1alpha1.AutoAssignment](t, "AutoAssignment")["the-set-was-invalidated"].DeepCopy()
+		edit(a)
+		return a
+	}
+	created := func(at time.Time) func(*v1alpha1.AutoAssignment) {
+		return func(a *v1alpha1.AutoAssignment) {
+			a.CreationTimestamp, a.Status.StartedAt = metav1.NewTime(at), nil
+		}
+	}
+	set := func(at time.Time, a *v1alpha1.AutoAssignment) *v1alpha1.DistributionSet {
+		s, observed := build.Named.DistributionSet(a.Spec.Update.DistributionSet), metav1.NewTime(at)
+		s.Namespace, s.Status.Invalidation = a.Namespace, &v1alpha1.InvalidationStatus{Cancellation: v1alpha1.CancellationForce, ObservedAt: &observed}
+		return s
+	}
+	asIs := func(*v1alpha1.AutoAssignment) {}
+	for name, tc := range map[string]struct {
+		auto   *v1alpha1.AutoAssignment
+		hasSet bool
+		want   int
+	}{
+		"it was running":                     {stopped(asIs), true, 0},
+		"it had not started":                 {stopped(created(noon.Add(-time.Hour))), true, 0},
+		"it was created in the same second":  {stopped(created(noon)), true, 0},
+		"it was created afterwards":          {stopped(created(noon.Add(time.Hour))), true, 1},
+		"it was running, the set is deleted": {stopped(asIs), false, 0},
+		"it never ran, the set is deleted":   {stopped(created(noon.Add(-time.Hour))), false, 1},
+		"it cannot be decoded":               {stopped(func(a *v1alpha1.AutoAssignment) { a.Unreadable = &v1alpha1.Unreadable{Message: "spec.state is a list"} }), true, 1},
+	} {
+		world := []client.Object{tc.auto}
+		if tc.hasSet {
+			world = append(world, set(noon, tc.auto))
+		}
+		if f := FleetOf(fleetWorld(t, world...)); f.AllTasks != tc.want {
+			t.Errorf("%s: the tasks are %+v", name, f.Tasks)
+		}
 	}
 }
 
