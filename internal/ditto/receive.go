@@ -151,7 +151,7 @@ func featureOf(e wire.Envelope) string {
 	return feature
 }
 
-// identify tells a device who it is, on the connection on which it asked.
+// identify sends a device its identity, on the connection on which it asked.
 func (s *Server) identify(ctx context.Context, device deviceapi.Device, id ConnectionID) error {
 	if id == 0 {
 		return deviceapi.BadRequest{Reason: "behind an external broker a device is configured with its identity"}
