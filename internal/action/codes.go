@@ -6,6 +6,7 @@ package action
 import (
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
 	"github.com/goshawk-dev/goshawk/internal/text"
@@ -25,11 +26,20 @@ var reservedCodes = []string{
 }
 
 // deviceCode returns a code of a device as it is stored: clean, at most 64 characters, and with the
-// prefix "device:" if it is one of Goshawk's own codes, in any case.
+// prefix "device:" if it looks like one of Goshawk's own codes, in any case.
 func deviceCode(code string) string {
 	code = text.Clean(code, maxWord)
-	if slices.ContainsFunc(reservedCodes, func(reserved string) bool { return strings.EqualFold(reserved, code) }) {
-		return devicePrefix + code
+	seen := strings.Map(withoutJoiners, code)
+	if slices.ContainsFunc(reservedCodes, func(reserved string) bool { return strings.EqualFold(reserved, seen) }) {
+		return devicePrefix + seen
 	}
 	return code
+}
+
+// withoutJoiners drops, in strings.Map, the characters without a form that a clean text may have.
+func withoutJoiners(r rune) rune {
+	if unicode.In(r, unicode.Cf, unicode.Variation_Selector) {
+		return -1
+	}
+	return r
 }

@@ -23,6 +23,8 @@ func TestDeviceCannotSendReservedCodes(t *testing.T) {
 			"with blanks around it":         " " + own + "\n",
 			"with an invisible character":   own[:3] + "\u200b" + own[3:],
 			"with a control character":      "\x00" + own,
+			"with a joiner":                 own[:3] + "\u200d" + own[3:],
+			"with a selector of emoji":      own + "\ufe0f",
 			"with the prefix of its own":    devicePrefix + own,
 			"with the prefix and a control": devicePrefix + "\x1b" + own,
 		} {
@@ -57,7 +59,7 @@ func TestResultWithDeadlineCodeIsFinal(t *testing.T) {
 func TestOtherCodesAreKept(t *testing.T) {
 	for sent, want := range map[string]string{
 		"110": "110", "INCONSISTENT": "INCONSISTENT", "ROLLBACK_FAILED": "ROLLBACK_FAILED", "SkippedModule": "SkippedModule", "": "",
-		" 7\t8 \x07": "7 8",
+		" 7\t8 \x07": "7 8", "می\u200cخواهم": "می\u200cخواهم",
 	} {
 		if got := deviceCode(sent); got != want {
 			t.Errorf("%q is stored as %q, want %q", sent, got, want)
