@@ -199,6 +199,19 @@ func TestProgramFails(t *testing.T) {
 	}
 }
 
+// TestProgramThatIsBusy has a file that is open for writing at first, as in a process that was
+// forked while it was written.
+func TestProgramThatIsBusy(t *testing.T) {
+	d := newDevice(t)
+	d.write("handlers.d/os", "#!/bin/sh\n", 0o755)
+	writing, err := os.OpenFile(filepath.Join(d.root, "handlers.d/os"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(3*busyPause, func() { _ = writing.Close() })
+	d.must(module("os", "linux", "2"), update.Install)
+}
+
 func TestLinesOfAProgramAreBounded(t *testing.T) {
 	d := newDevice(t)
 	d.write("handlers.d/os", `#!/bin/sh

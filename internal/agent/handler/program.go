@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
@@ -60,16 +61,9 @@ func (p *program) Do(ctx context.Context, c Call, progress func(Line)) update.St
 		return notStarted(err)
 	}
 	defer func() { _ = lines.Close() }()
-	command := exec.CommandContext(ctx, p.path, string(c.Verb))
-	command.Dir = p.folder
-	command.Env = append(os.Environ(), environment(c, module)...)
-	command.ExtraFiles = []*os.File{theirs}
 	output := &tail{}
-	command.Stdout, command.Stderr = output, output
-	command.Cancel = func() error { return stopGroup(command.Process.Pid) }
-	command.WaitDelay = 10 * time.Second // then its pipes are closed, also if a process that it started has them
-	setGroup(command)
-	if err := command.Start(); err != nil {
+	command, err := p.start(ctx, c, module, theirs, output)
+	if err != nil {
 		_ = theirs.Close()
 		return notStarted(fmt.Errorf("start %s: %w", p.path, err))
 	}
@@ -101,6 +95,33 @@ func (p *program) Do(ctx context.Context, c Call, progress func(Line)) update.St
 		result.Err += ": " + text
 	}
 	return result
+}
+
+// busyPause is the time between two attempts to start a program that another process has open for
+// writing, and maxBusy is how many there are.
+const (
+	busyPause = 20 * time.Millisecond
+	maxBusy   = 100
+)
+
+// start starts the program. A process that was forked while the script of an archive was written
+// has the file for a moment, and the script cannot be executed meanwhile.
+func (p *program) start(ctx context.Context, c Call, module string, pipe *os.File, output io.Writer) (*exec.Cmd, error) {
+	for attempt := 1; ; attempt++ {
+		command := exec.CommandContext(ctx, p.path, string(c.Verb))
+		command.Dir = p.folder
+		command.Env = append(os.Environ(), environment(c, module)...)
+		command.ExtraFiles = []*os.File{pipe}
+		command.Stdout, command.Stderr = output, output
+		command.Cancel = func() error { return stopGroup(command.Process.Pid) }
+		command.WaitDelay = 10 * time.Second // then its pipes are closed, also if a process that it started has them
+		setGroup(command)
+		err := command.Start()
+		if !errors.Is(err, syscall.ETXTBSY) || attempt == maxBusy {
+			return command, err
+		}
+		time.Sleep(busyPause)
+	}
 }
 
 // changesSoftware reports whether a call leaves something on the device that must be durable when
