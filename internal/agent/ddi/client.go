@@ -312,8 +312,8 @@ func (c *Client) Authorize(request *http.Request) error {
 	return nil
 }
 
-// IsSameServer reports whether two addresses have the same scheme, host and port. A port that is
-// missing is that of the scheme, and hosts differ not by their case.
+// IsSameServer reports whether two addresses have the same scheme, host and port. A missing port is
+// that of the scheme, and the case of the host does not matter.
 func IsSameServer(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
 }
