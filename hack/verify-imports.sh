@@ -54,6 +54,7 @@ meta=k8s.io/apimachinery/pkg/apis/meta/v1
 
 allow api/v1alpha1 k8s.io/apimachinery/pkg
 allow internal/text
+allow internal/room
 allow internal/cancellation "$api"
 allow internal/inventory "$api" "$mod/internal/text" k8s.io/apimachinery/pkg
 allow internal/action "$api" "$mod/internal/cancellation" "$mod/internal/text" "$meta" k8s.io/apimachinery/pkg/api/equality k8s.io/apimachinery/pkg/api/meta k8s.io/apimachinery/pkg/types
@@ -92,12 +93,12 @@ allow internal/collectors github.com/prometheus/client_golang
 allow internal/apirequests "$mod/internal/collectors" github.com/prometheus/client_golang sigs.k8s.io/controller-runtime/pkg/metrics
 allow internal/fleetmetrics "$api" "$mod/internal/fleetcounts" "$mod/internal/rollout" "$mod/internal/collectors" github.com/prometheus/client_golang k8s.io/apimachinery/pkg sigs.k8s.io/controller-runtime/pkg/client sigs.k8s.io/controller-runtime/pkg/metrics
 allow internal/deviceapi/connections "$mod/internal/deviceapi" github.com/prometheus/client_golang
-allow internal/ddi "$api" "$mod/internal/text" "$mod/internal/action" "$mod/internal/artifact" "$mod/internal/deviceapi" "$mod/internal/collectors" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/cespare/xxhash/v2
+allow internal/ddi "$api" "$mod/internal/text" "$mod/internal/action" "$mod/internal/artifact" "$mod/internal/deviceapi" "$mod/internal/room" "$mod/internal/collectors" "$mod/internal/ddi/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/cespare/xxhash/v2
 allow internal/ddi/wire github.com/fxamacker/cbor/v2
 allow internal/ditto "$api" "$mod/internal/text" "$mod/internal/action" "$mod/internal/deviceapi" "$mod/internal/inventory" "$mod/internal/collectors" "$mod/internal/ditto/wire" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr
 allow internal/ditto/wire
-allow internal/ditto/broker "$mod/internal/deviceapi" "$mod/internal/ditto" "$mod/internal/ditto/wire" "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/mochi-mqtt/server/v2/packets github.com/eclipse/paho.golang
-allow internal/artifact "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/opencontainers oras.land/oras-go/v2
+allow internal/ditto/broker "$mod/internal/deviceapi" "$mod/internal/room" "$mod/internal/ditto" "$mod/internal/ditto/wire" "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/mochi-mqtt/server/v2/packets github.com/eclipse/paho.golang
+allow internal/artifact "$mod/internal/room" "$mod/internal/collectors" golang.org/x/time/rate github.com/prometheus/client_golang github.com/go-logr/logr github.com/opencontainers oras.land/oras-go/v2
 allow internal/devicesim "$mod/internal/ddi/wire" "$mod/internal/ditto/wire" "$mod/internal/devicesim/mqtt"
 allow internal/devicesim/mqtt github.com/mochi-mqtt/server/v2/packets
 # goshawk-agent knows no Kubernetes.

@@ -36,10 +36,11 @@ func (s *Store) Serve(w http.ResponseWriter, r *http.Request, device string, fil
 	defer from.Close()
 	r = withoutEmptyRanges(r, file.Size)
 	if r.Method != http.MethodHead {
-		if !s.enter(device, file.Namespace) {
+		leave := s.enter(device, file.Namespace)
+		if leave == nil {
 			return 0, Error{RetryAfter: limitRetry, Reason: "too many artifacts are being downloaded"}
 		}
-		defer s.leave(device, file.Namespace)
+		defer leave()
 		if err := started(); err != nil {
 			return 0, err
 		}

@@ -753,9 +753,7 @@ func TestLimits(t *testing.T) {
 			}
 		})
 		eventually(t, "the download is under way", func() bool {
-			w.store.downloads.mu.Lock()
-			defer w.store.downloads.mu.Unlock()
-			return w.store.downloads.used == want
+			return w.store.downloads.Taken() == want
 		})
 	}
 	refused := func(url, device, what string) {
@@ -781,7 +779,7 @@ func TestLimits(t *testing.T) {
 	eventually(t, "everything is released", func() bool {
 		w.store.mu.Lock()
 		defer w.store.mu.Unlock()
-		return len(w.store.devices) == 0 && w.store.downloads.used == 0
+		return len(w.store.devices) == 0 && w.store.downloads.Taken() == 0
 	})
 }
 

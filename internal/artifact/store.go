@@ -16,6 +16,8 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
+
+	"github.com/goshawk-dev/goshawk/internal/room"
 )
 
 // Options of a Store. The zero value fetches nothing, because no source is allowed.
@@ -59,8 +61,8 @@ type Store struct {
 	fetch     *fetcher
 	cache     *cache // nil: none
 	failed    *failures
-	downloads *slots
-	fetches   *slots
+	downloads *room.Room
+	fetches   *room.Room
 	bytes     *rate.Limiter // nil: no limit
 	stall     time.Duration
 	opening   time.Duration
@@ -88,8 +90,8 @@ func New(o Options) (*Store, error) {
 	s := &Store{
 		fetch:     newFetcher(o),
 		failed:    newFailures(),
-		downloads: newSlots(cmp.Or(o.MaxDownloads, defaultDownloads)),
-		fetches:   newSlots(cmp.Or(o.MaxFetches, defaultFetches)),
+		downloads: room.New(cmp.Or(o.MaxDownloads, defaultDownloads)),
+		fetches:   room.New(cmp.Or(o.MaxFetches, defaultFetches)),
 		stall:     stallTime,
 		opening:   openTime,
 		pause:     firstPause,
@@ -182,10 +184,11 @@ func (s *Store) run(e *entry, work func() error) {
 
 // write fetches a file into the cache.
 func (s *Store) write(e *entry, file File) error {
-	if err := s.fetches.wait(s.ctx, file.Namespace); err != nil {
-		return err
+	leave := s.fetches.Enter(file.Namespace, s.ctx.Done(), nil)
+	if leave == nil {
+		return s.ctx.Err()
 	}
-	defer s.fetches.release(file.Namespace)
+	defer leave()
 	b := s.newBody(s.ctx, file)
 	defer b.Close()
 	err := e.fill.write(b, func(p []byte, at int64) (int, error) { return s.cache.writeAt(e.file, p, at) })
@@ -197,26 +200,29 @@ func (s *Store) write(e *entry, file File) error {
 	return err
 }
 
-// enter reports whether a device may start another download. leave ends it.
-func (s *Store) enter(device, namespace string) bool {
+// enter returns the function that ends a download of a device, or nil if it may not start another
+// one.
+func (s *Store) enter(device, namespace string) (leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.devices[device] >= MaxDeviceDownloads || !s.downloads.take(namespace) {
-		return false
+	if s.devices[device] >= MaxDeviceDownloads {
+		return nil
+	}
+	free := s.downloads.TryEnter(namespace)
+	if free == nil {
+		return nil
 	}
 	s.devices[device]++
 	s.metrics.downloads.Inc()
-	return true
-}
-
-func (s *Store) leave(device, namespace string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.devices[device]--; s.devices[device] == 0 {
-		delete(s.devices, device)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.devices[device]--; s.devices[device] == 0 {
+			delete(s.devices, device)
+		}
+		free()
+		s.metrics.downloads.Dec()
 	}
-	s.downloads.release(namespace)
-	s.metrics.downloads.Dec()
 }
 
 var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)

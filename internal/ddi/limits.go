@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
+	"github.com/goshawk-dev/goshawk/internal/room"
 )
 
 // limits are the limits of every protocol, and those of HTTP: of bodies and of parallel requests.
@@ -22,7 +23,7 @@ type limits struct {
 	notes *rate.Limiter
 
 	// large has room for maxLarge bodies.
-	large *deviceapi.Room
+	large *room.Room
 
 	// underWay counts the present requests of each device, and readsLarge contains the devices of
 	// which a large body is being read.
@@ -47,7 +48,7 @@ func newLimits(rates deviceapi.Rates) *limits {
 	l := &limits{
 		Limits:     deviceapi.NewLimits(rates),
 		notes:      rate.NewLimiter(100, 1000),
-		large:      deviceapi.NewRoom(maxLarge),
+		large:      room.New(maxLarge),
 		underWay:   map[deviceapi.Device]int{},
 		readsLarge: map[deviceapi.Device]bool{},
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/access"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/fleet"
+	"github.com/goshawk-dev/goshawk/internal/room"
 	"github.com/goshawk-dev/goshawk/internal/text"
 )
 
@@ -44,41 +45,28 @@ const (
 type RegistrationLimits struct {
 	rate       *rate.Limiter
 	namespaces *deviceapi.Buckets[string]
-
-	mu sync.Mutex
-	// underWay counts the Targets that are being created, by namespace.
-	underWay map[string]int
-	all      int
+	// underWay has room for the Targets that are being created.
+	underWay *room.Room
 }
 
 // NewRegistrationLimits returns the limits of a process.
 func NewRegistrationLimits() *RegistrationLimits {
 	return &RegistrationLimits{
 		rate:       rate.NewLimiter(registrationRate, registrationBurst),
-		namespaces: deviceapi.NewBuckets[string](deviceapi.Rate{PerSecond: registrationRate * 3 / 4, Burst: registrationBurst * 3 / 4}),
-		underWay:   map[string]int{},
+		namespaces: deviceapi.NewBuckets[string](deviceapi.Rate{PerSecond: float64(room.ShareOf(registrationRate)), Burst: room.ShareOf(registrationBurst)}),
+		underWay:   room.New(maxRegistrations),
 	}
 }
 
-// start reports whether another Target may be created now. end must be called after its creation.
-func (l *RegistrationLimits) start(namespace string, now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.all >= maxRegistrations || l.underWay[namespace] >= maxRegistrations*3/4 || !l.namespaces.Take(namespace, now) || !l.rate.AllowN(now, 1) {
-		return false
+// start returns the function to call after the creation of another Target, or nil if none may be
+// created now.
+func (l *RegistrationLimits) start(namespace string, now time.Time) (end func()) {
+	end = l.underWay.TryEnter(namespace)
+	if end != nil && !(l.namespaces.Take(namespace, now) && l.rate.AllowN(now, 1)) {
+		end()
+		return nil
 	}
-	l.all++
-	l.underWay[namespace]++
-	return true
-}
-
-func (l *RegistrationLimits) end(namespace string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all--
-	if l.underWay[namespace]--; l.underWay[namespace] == 0 {
-		delete(l.underWay, namespace)
-	}
+	return end
 }
 
 // registrations creates Targets for new devices.
@@ -101,6 +89,8 @@ type registrations struct {
 type registering struct {
 	done chan struct{}
 	err  error
+	// end makes room for another creation.
+	end func()
 }
 
 // failure is the last refusal of the API server.
@@ -151,13 +141,14 @@ func (r *registrations) start(d deviceapi.Device, by types.NamespacedName, most 
 	if present := r.underWay[d]; present != nil {
 		return present, false, "", nil
 	}
-	switch {
-	case r.accesses.registeredBy(by)+r.byAccess[by] >= most:
+	if r.accesses.registeredBy(by)+r.byAccess[by] >= most {
 		return nil, false, access.MaxTargetsReached, nil
-	case !r.limits.start(d.Namespace, r.now()):
+	}
+	end := r.limits.start(d.Namespace, r.now())
+	if end == nil {
 		return nil, false, "", deviceapi.Unavailable{RetryAfter: registrationRetry, Cause: errors.New("too many devices are being registered")}
 	}
-	made := &registering{done: make(chan struct{})}
+	made := &registering{done: make(chan struct{}), end: end}
 	r.underWay[d] = made
 	r.byAccess[by]++
 	return made, true, "", nil
@@ -166,8 +157,8 @@ func (r *registrations) start(d deviceapi.Device, by types.NamespacedName, most 
 func (r *registrations) end(d deviceapi.Device, by types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.underWay[d].end()
 	delete(r.underWay, d)
-	r.limits.end(d.Namespace)
 	if r.byAccess[by]--; r.byAccess[by] == 0 {
 		delete(r.byAccess, by)
 	}

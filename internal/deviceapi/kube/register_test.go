@@ -14,24 +14,25 @@ func TestOneNamespaceDoesNotUseUpRegistrations(t *testing.T) {
 	t.Run("at the same time", func(t *testing.T) {
 		l := NewRegistrationLimits()
 		inA, inB := 0, 0
+		var endA func()
 		for range 20 {
-			if l.start("a", now) {
-				inA++
+			if end := l.start("a", now); end != nil {
+				inA, endA = inA+1, end
 			}
 		}
 		for range 20 {
-			if l.start("b", now) {
+			if l.start("b", now) != nil {
 				inB++
 			}
 		}
 		if inA != 6 || inB != 2 {
 			t.Errorf("%d and %d Targets are being created, want 6 and 2", inA, inB)
 		}
-		l.end("a")
-		if !l.start("b", now) {
+		endA()
+		if l.start("b", now) == nil {
 			t.Error("the end of a creation makes no room")
 		}
-		if l.start("a", now) {
+		if l.start("a", now) != nil {
 			t.Error("more than 8 Targets are being created")
 		}
 	})
@@ -40,9 +41,9 @@ func TestOneNamespaceDoesNotUseUpRegistrations(t *testing.T) {
 		created := map[string]int{}
 		for _, namespace := range []string{"a", "b", "c"} {
 			for range 200 {
-				if l.start(namespace, now) {
+				if end := l.start(namespace, now); end != nil {
 					created[namespace]++
-					l.end(namespace)
+					end()
 				}
 			}
 		}
@@ -53,17 +54,17 @@ func TestOneNamespaceDoesNotUseUpRegistrations(t *testing.T) {
 		for _, namespace := range []string{"a", "b"} {
 			n := 0
 			for range 100 {
-				if l.start(namespace, later) {
+				if end := l.start(namespace, later); end != nil {
 					n++
-					l.end(namespace)
+					end()
 				}
 			}
 			if want := map[string]int{"a": 15, "b": 5}[namespace]; n != want {
 				t.Errorf("%s: %d Targets a second later, want %d", namespace, n, want)
 			}
 		}
-		if len(l.underWay) != 0 || l.all != 0 {
-			t.Errorf("after the end of all creations %v and %d are under way", l.underWay, l.all)
+		if n := l.underWay.Taken(); n != 0 {
+			t.Errorf("after the end of all creations %d are under way", n)
 		}
 	})
 }

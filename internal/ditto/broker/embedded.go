@@ -23,6 +23,7 @@ import (
 	"github.com/goshawk-dev/goshawk/internal/deviceapi"
 	"github.com/goshawk-dev/goshawk/internal/deviceapi/connections"
 	"github.com/goshawk-dev/goshawk/internal/ditto"
+	"github.com/goshawk-dev/goshawk/internal/room"
 )
 
 // Limits of what one client may do. A client beyond them is disconnected, except where a comment
@@ -112,7 +113,7 @@ type Embedded struct {
 	connects *deviceapi.Buckets[deviceapi.Device]
 	arrivals *deviceapi.Buckets[netip.Prefix]
 	// large has room for maxLarge packets.
-	large                         *deviceapi.Room
+	large                         *room.Room
 	connectTimeout, packetTimeout time.Duration
 
 	handler ditto.Handler
@@ -141,7 +142,7 @@ func NewEmbedded(listener net.Listener, options EmbeddedOptions) (*Embedded, err
 		limits:   deviceapi.NewLimits(options.Rates),
 		connects: deviceapi.NewBuckets[deviceapi.Device](options.DeviceConnects.Or(defaultDeviceConnects)),
 		arrivals: deviceapi.NewBuckets[netip.Prefix](options.AddressConnects.Or(defaultAddressConnects)),
-		large:    deviceapi.NewRoom(maxLarge),
+		large:    room.New(maxLarge),
 
 		connectTimeout: connectTimeout, packetTimeout: packetTimeout,
 		open:    map[*client]bool{},

@@ -1,7 +1,7 @@
 // Copyright The Goshawk Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package deviceapi
+package room
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ import (
 )
 
 func TestOneNamespaceLeavesRoomToOthers(t *testing.T) {
-	r := NewRoom(8)
+	r := New(8)
 	var leaves []func()
 	enter := func(namespace string, n int) {
 		t.Helper()
@@ -28,13 +28,18 @@ func TestOneNamespaceLeavesRoomToOthers(t *testing.T) {
 		}
 		gone := make(chan struct{})
 		time.AfterFunc(20*time.Millisecond, func() { close(gone) })
-		if r.Enter(namespace, gone, nil) != nil {
+		if r.Enter(namespace, gone, nil) != nil || r.TryEnter(namespace) != nil {
 			t.Fatalf("one more device of %s got a place", namespace)
 		}
 	}
 	enter("a", 6)
 	wantFull("a")
-	enter("b", 2)
+	enter("b", 1)
+	last := r.TryEnter("b")
+	if last == nil {
+		t.Fatal("there is a place, and b did not get it")
+	}
+	leaves = append(leaves, last)
 	wantFull("b")
 	wantFull("c")
 	waits := make(chan func())
