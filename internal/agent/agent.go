@@ -215,7 +215,7 @@ func (a *Agent) change(ctx context.Context, f func(*update.Document) *update.Doc
 			logged = time.Now()
 			a.Log.Error("the state of the agent cannot be stored; nothing is done before it can", "error", err)
 		}
-		if sleep(ctx, a.StorePause); ctx.Err() != nil {
+		if download.Sleep(ctx, a.StorePause); ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
 	}
@@ -280,7 +280,7 @@ func (a *Agent) reboot(ctx context.Context) {
 	if err := a.Reboot(ctx); err != nil {
 		a.Log.Error("the device cannot be rebooted", "error", err)
 	}
-	sleep(ctx, rebootPause)
+	download.Sleep(ctx, rebootPause)
 }
 
 // call stores that a call starts, does it, and stores how it ended.
@@ -538,14 +538,5 @@ func (a *Agent) downloaded(m update.Module, bytes int64) {
 	if a.percent != percent {
 		a.percent = percent
 		a.wake()
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }

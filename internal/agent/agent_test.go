@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/goshawk-dev/goshawk/api/v1alpha1"
+	"github.com/goshawk-dev/goshawk/internal/agent/download"
 	"github.com/goshawk-dev/goshawk/internal/agent/journal"
 	"github.com/goshawk-dev/goshawk/internal/agent/update"
 	"github.com/goshawk-dev/goshawk/internal/ddi"
@@ -106,7 +107,7 @@ func (s *site) start(ctx context.Context) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	a.Download.Pause = func(ctx context.Context, _ int) { sleep(ctx, time.Millisecond) }
+	a.Download.Pause = func(ctx context.Context, _ int) { download.Sleep(ctx, time.Millisecond) }
 	if s.adjust != nil {
 		s.adjust(&c, a)
 	}

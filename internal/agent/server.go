@@ -92,7 +92,7 @@ func (a *Agent) serve(ctx context.Context) {
 		isConnected = false
 		a.unlessPolled(ctx, func(ctx context.Context) {
 			if answer := (*ddi.Error)(nil); errors.As(err, &answer) && answer.RetryAfter > 0 {
-				sleep(ctx, answer.RetryAfter)
+				download.Sleep(ctx, answer.RetryAfter)
 			}
 			pause(ctx, failures)
 		})

@@ -347,20 +347,7 @@ func TestPersonPollsWhileTheServerIsAway(t *testing.T) {
 		}
 		return failing.Load()
 	})
-	for failures := 0; failures < 15; failures++ { // the pauses are hours now
-		s.agent.mu.Lock()
-		visits := s.agent.visits
-		s.agent.mu.Unlock()
-		s.until(func() string {
-			s.poll()
-			s.agent.mu.Lock()
-			defer s.agent.mu.Unlock()
-			if s.agent.visits == visits {
-				return "the agent does not poll"
-			}
-			return ""
-		})
-	}
+	s.polls(15) // the pauses are hours now
 	failing.Store(false)
 	s.offer("2")
 	s.action(100, v1alpha1.ActionFinished)

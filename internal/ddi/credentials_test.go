@@ -107,17 +107,24 @@ func servedTLS(t *testing.T, b deviceapi.Backend) (address string, roots *x509.C
 	return listener.Addr().String(), roots
 }
 
-// With TLS the backend gets the certificate of the client, which it has to verify. Links start with
-// https, and there is no HTTP/2.
-func TestClientCertificateReachesTheBackend(t *testing.T) {
-	b := &openBackend{Backend: backend()}
-	address, roots := servedTLS(t, b)
+// clientPair returns a certificate of a device, which no CA has signed, and its key.
+func clientPair(t *testing.T) tls.Certificate {
+	t.Helper()
 	name := filepath.Join(t.TempDir(), "client")
 	certificate(t, name)
 	pair, err := tls.LoadX509KeyPair(name+".crt", name+".key")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return pair
+}
+
+// With TLS the backend gets the certificate of the client, which it has to verify. Links start with
+// https, and there is no HTTP/2.
+func TestClientCertificateReachesTheBackend(t *testing.T) {
+	b := &openBackend{Backend: backend()}
+	address, roots := servedTLS(t, b)
+	pair := clientPair(t)
 	for what, certificates := range map[string][]tls.Certificate{"no certificate": nil, "a certificate of no CA": {pair}} {
 		client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certificates}}}
 		response, err := client.Get("https://" + address + root)
@@ -139,12 +146,7 @@ func TestClientCertificateReachesTheBackend(t *testing.T) {
 func TestResumedSessionHasTheClientCertificate(t *testing.T) {
 	b := &openBackend{Backend: backend()}
 	address, roots := servedTLS(t, b)
-	name := filepath.Join(t.TempDir(), "client")
-	certificate(t, name)
-	pair, err := tls.LoadX509KeyPair(name+".crt", name+".key")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := clientPair(t)
 	for what, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
 		config := &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, ClientSessionCache: tls.NewLRUClientSessionCache(1), MaxVersion: version}
 		for _, isResumed := range []bool{false, true} {

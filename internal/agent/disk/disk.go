@@ -37,6 +37,23 @@ type FS interface {
 // agent, and for what else the device must write.
 const Reserve = 4 << 20
 
+// CheckSpace returns an error if the file system of a folder has no space for a number of bytes and
+// the Reserve. free returns the number of free bytes; if it is nil, nothing is checked. purpose is
+// the subject of the error, such as "the update".
+func CheckSpace(free func(folder string) (int64, error), folder, purpose string, bytes int64) error {
+	if free == nil {
+		return nil
+	}
+	has, err := free(folder)
+	if err != nil {
+		return fmt.Errorf("read the free space of %s: %w", folder, err)
+	}
+	if has < bytes+Reserve {
+		return fmt.Errorf("%s has %d bytes free, and %s needs %d (with a reserve of %d): remove files, or use a larger file system", folder, has, purpose, bytes+Reserve, Reserve)
+	}
+	return nil
+}
+
 // File is a file that is open for writing.
 type File interface {
 	io.WriteCloser

@@ -153,22 +153,12 @@ func check(m update.Module) error {
 
 // checkSpace compares the bytes that are missing with the free ones.
 func (c *Client) checkSpace(m update.Module, folder string) error {
-	if c.Free == nil {
-		return nil
-	}
-	need := int64(disk.Reserve)
+	need := int64(0)
 	for _, a := range m.Artifacts {
 		need += a.Size
 		need -= sizeOf(filepath.Join(folder, a.Filename)) + sizeOf(filepath.Join(folder+partial, a.Filename))
 	}
-	free, err := c.Free(folder)
-	if err != nil {
-		return fmt.Errorf("read the free space of %s: %w", folder, err)
-	}
-	if free < need {
-		return fmt.Errorf("%s has %d bytes free, and the download of software module %s needs %d (with a reserve of %d): remove files, or use a larger file system", folder, free, m.Name, need, int64(disk.Reserve))
-	}
-	return nil
+	return disk.CheckSpace(c.Free, folder, "the download of software module "+m.Name, need)
 }
 
 // partial is the suffix of the folder with the files that are not complete.
@@ -214,7 +204,7 @@ func (t *transfer) run(ctx context.Context) error {
 			t.Failed(fmt.Errorf("download of %s: %w; it is continued", t.artifact.Filename, err))
 		}
 		if wait := (later{}); errors.As(err, &wait) {
-			sleep(ctx, min(wait.wait, maxWait))
+			Sleep(ctx, min(wait.wait, maxWait))
 		}
 		t.Pause(ctx, attempt)
 		if why.isAddress {
@@ -522,11 +512,12 @@ func (c *Client) checkSignature(path string) error {
 func PauseWithJitter(shortest, longest time.Duration, random func() float64) func(context.Context, int) {
 	return func(ctx context.Context, attempt int) {
 		pause := min(longest, shortest<<min(attempt, 20))
-		sleep(ctx, pause/2+time.Duration(random()*float64(pause/2)))
+		Sleep(ctx, pause/2+time.Duration(random()*float64(pause/2)))
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) {
+// Sleep waits, at most until the end of the context.
+func Sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -100,23 +100,13 @@ func (r *Registry) For(kind string) (Handler, error) {
 // checkSpace returns an error if the file system of a folder, which need not exist, has no place
 // for a number of bytes and the reserve.
 func (r *Registry) checkSpace(folder string, bytes int64) error {
-	if r.Free == nil {
-		return nil
-	}
 	for {
 		if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		folder = filepath.Dir(folder)
 	}
-	free, err := r.Free(folder)
-	if err != nil {
-		return fmt.Errorf("read the free space of %s: %w", folder, err)
-	}
-	if free < bytes+disk.Reserve {
-		return fmt.Errorf("%s has %d bytes free, and the update needs %d (with a reserve of %d): remove files, or use a larger file system", folder, free, bytes+disk.Reserve, disk.Reserve)
-	}
-	return nil
+	return disk.CheckSpace(r.Free, folder, "the update", bytes)
 }
 
 func (r *Registry) timeout() time.Duration {
